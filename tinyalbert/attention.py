@@ -1,0 +1,71 @@
+"""Multi-head self-attention with its residual and norm: the first half of a layer.
+
+    a = norm(x + dropout(attend(x) Wo + bo))                                [B, T, H]
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from . import functional as F
+from .backend import Array
+from .config import AlbertConfig
+from .layer import Initializer, Layer
+from .layers import LayerNorm, Linear
+
+
+class SelfAttentionCache(NamedTuple):
+    x: Array                       # [B, T, H]
+    attention: F.AttentionCache
+    context: Array                 # [B, T, H]
+    dropout: Array | None          # [B, T, H]
+    norm: F.LayerNormCache
+
+
+class AlbertAttention(Layer):
+    """N heads of width D = H/N look at the sequence, each with its own query, key and value."""
+
+    def __init__(self, config: AlbertConfig, init: Initializer) -> None:
+        hidden = config.hidden_size
+        self.query = Linear(hidden, hidden, init)
+        self.key = Linear(hidden, hidden, init)
+        self.value = Linear(hidden, hidden, init)
+        self.dense = Linear(hidden, hidden, init)
+        self.LayerNorm = LayerNorm(hidden, config.layer_norm_eps, init)
+        self.num_heads = config.num_attention_heads
+        self.probs_dropout_prob = config.attention_probs_dropout_prob
+        self.dropout_prob = config.hidden_dropout_prob
+
+    def forward(self, x: Array, attention_bias: Array, *,
+                rng: np.random.Generator | None = None) -> tuple[Array, SelfAttentionCache]:
+        query = self.split_heads(self.query(x))                             # [B, N, T, D]
+        key = self.split_heads(self.key(x))
+        value = self.split_heads(self.value(x))
+        context, attention = F.attention(query, key, value, attention_bias,
+                                         self.probs_dropout_prob, rng)
+        context = self.merge_heads(context)                                 # [B, T, H]
+        y, dropped = F.dropout(self.dense(context), self.dropout_prob, rng)
+        y, norm = self.LayerNorm.forward(x + y)                             # [B, T, H]
+        return y, SelfAttentionCache(x, attention, context, dropped, norm)
+
+    def backward(self, dy: Array, cache: SelfAttentionCache) -> Array:
+        d_sum = self.LayerNorm.backward(dy, cache.norm)                     # [B, T, H], to x and y
+        d_context = self.dense.backward(F.dropout_backward(d_sum, cache.dropout), cache.context)
+        d_query, d_key, d_value = F.attention_backward(self.split_heads(d_context),
+                                                       cache.attention)
+        dx = self.value.backward(self.merge_heads(d_value), cache.x)
+        dx += self.key.backward(self.merge_heads(d_key), cache.x)
+        dx += self.query.backward(self.merge_heads(d_query), cache.x)
+        dx += d_sum                                                         # the residual's share
+        return dx
+
+    def split_heads(self, x: Array) -> Array:
+        batch, tokens, hidden = x.shape
+        x = x.reshape(batch, tokens, self.num_heads, hidden // self.num_heads)
+        return x.swapaxes(1, 2)                                             # [B, N, T, D], a view
+
+    def merge_heads(self, x: Array) -> Array:
+        batch, heads, tokens, size = x.shape
+        return x.swapaxes(1, 2).reshape(batch, tokens, heads * size)        # [B, T, H]

@@ -1,0 +1,48 @@
+"""The one door between the textbook and speed.
+
+`functional.py` is written to be read. A function there that is marked `@accelerated` may be served
+by a twin of the same name, with the same arguments and the same result up to rounding, from
+
+    fast/cpu.py     NumPy arrays: blocked, in place, on every core
+
+When the argument's array library has no twin, or inside `with textbook():`, or when the
+environment variable TINYALBERT_TEXTBOOK is set, the textbook itself runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_textbook_only = bool(os.environ.get("TINYALBERT_TEXTBOOK"))
+
+
+def accelerated(function: F) -> F:
+    """Let the twin of this textbook function, if there is one for its arrays, serve the call."""
+
+    @functools.wraps(function)
+    def call(first: Any, *args: Any, **kwargs: Any) -> Any:
+        if not _textbook_only and type(first) is np.ndarray:
+            from . import cpu
+            return getattr(cpu, function.__name__, function)(first, *args, **kwargs)
+        return function(first, *args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+@contextmanager
+def textbook() -> Iterator[None]:
+    """Inside this block every operation runs as it is written in `functional.py`."""
+    global _textbook_only
+    before, _textbook_only = _textbook_only, True
+    try:
+        yield
+    finally:
+        _textbook_only = before

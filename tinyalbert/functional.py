@@ -1,0 +1,235 @@
+"""The mathematics: every operation with its derivative right below it.
+
+    y, cache = operation(x, ...)            forward
+    dx       = operation_backward(dy, cache)
+
+`dy` is the gradient of the loss with respect to `y` and has its shape. Nothing here owns
+parameters or keeps state. These are the textbook versions; `@accelerated` lets a faster twin from
+`tinyalbert/fast/` serve a call (the twin has the same name, and this text is its test oracle).
+
+Letters: B batch, T tokens, H hidden, N heads, D head size, V vocabulary, M masked positions.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .backend import Array, array_module, backend_of
+from .fast import accelerated
+
+# --- linear: y = x W + b ------------------------------------------------------------------------
+
+
+@accelerated
+def linear(x: Array, weight: Array, bias: Array) -> Array:
+    """y = x W + b. x [..., I], weight [I, O], bias [O] -> y [..., O]."""
+    return x @ weight + bias
+
+
+@accelerated
+def linear_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """dx = dy Wᵀ, dW = xᵀ dy, db = Σ dy: the sums run over every row of every sequence."""
+    dy_rows = dy.reshape(-1, dy.shape[-1])        # [B*T, O]
+    x_rows = x.reshape(-1, x.shape[-1])           # [B*T, I]
+    dx = dy @ weight.T                            # [..., I]
+    return dx, x_rows.T @ dy_rows, dy_rows.sum(0)
+
+
+# --- activations (section 3.1: GELU) ------------------------------------------------------------
+
+
+@accelerated
+def gelu(x: Array) -> tuple[Array, Array]:
+    """gelu(x) = x Φ(x) = x/2 (1 + erf(x/√2)), the exact form."""
+    return x * (0.5 + 0.5 * backend_of(x).erf(x * math.sqrt(0.5))), x
+
+
+@accelerated
+def gelu_backward(dy: Array, x: Array) -> Array:
+    """gelu'(x) = Φ(x) + x φ(x), φ the standard normal density."""
+    xp = array_module(x)
+    cdf = 0.5 + 0.5 * backend_of(x).erf(x * math.sqrt(0.5))
+    pdf = xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return dy * (cdf + x * pdf)
+
+
+@accelerated
+def gelu_new(x: Array) -> tuple[Array, Any]:
+    """x/2 (1 + tanh u), u = √(2/π) (x + 0.044715 x³): the form that Google trained with."""
+    xp = array_module(x)
+    tanh_u = xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
+    return 0.5 * x * (1 + tanh_u), (x, tanh_u)
+
+
+@accelerated
+def gelu_new_backward(dy: Array, cache: Any) -> Array:
+    """d/dx = (1 + tanh u)/2 + x/2 (1 - tanh² u) u',  u' = √(2/π) (1 + 3·0.044715 x²)."""
+    x, tanh_u = cache
+    du = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
+    return dy * (0.5 * (1 + tanh_u) + 0.5 * x * (1 - tanh_u * tanh_u) * du)
+
+
+@accelerated
+def relu(x: Array) -> tuple[Array, Array]:
+    """max(x, 0): Google's Chinese models."""
+    return array_module(x).maximum(x, 0), x
+
+
+@accelerated
+def relu_backward(dy: Array, x: Array) -> Array:
+    return dy * (x > 0)
+
+
+ACTIVATIONS = {
+    "gelu": (gelu, gelu_backward),
+    "gelu_new": (gelu_new, gelu_new_backward),
+    "relu": (relu, relu_backward),
+}
+
+
+# --- dropout ------------------------------------------------------------------------------------
+
+
+@accelerated
+def dropout(x: Array, p: float, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
+    """Zero each element with probability p and scale the rest by 1/(1-p), so that the mean stays.
+
+    rng None means evaluation: x is returned as it is.
+    """
+    if rng is None or p == 0:
+        return x, None
+    keep = backend_of(x).uniform(rng, x.shape) >= p
+    scale = keep.astype(x.dtype) * (1 / (1 - p))     # 0 or 1/(1-p)
+    return x * scale, scale
+
+
+@accelerated
+def dropout_backward(dy: Array, scale: Array | None) -> Array:
+    """The same elements are zeroed, the same scale applied."""
+    return dy if scale is None else dy * scale
+
+
+# --- layer normalisation ------------------------------------------------------------------------
+
+
+class LayerNormCache(NamedTuple):
+    x_hat: Array       # [..., H] (x - mean) / std
+    inv_std: Array     # [..., 1]
+    weight: Array      # [H] gamma
+
+
+@accelerated
+def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, LayerNormCache]:
+    """y = γ (x - μ)/√(σ² + ε) + β, with the mean and the biased variance of each row of H."""
+    centred = x - x.mean(-1, keepdims=True)                               # [..., H]
+    inv_std = 1 / array_module(x).sqrt((centred * centred).mean(-1, keepdims=True) + eps)
+    x_hat = centred * inv_std
+    return weight * x_hat + bias, LayerNormCache(x_hat, inv_std, weight)
+
+
+@accelerated
+def layer_norm_backward(dy: Array, cache: LayerNormCache) -> tuple[Array, Array, Array]:
+    """dx = (g - mean(g) - x̂ mean(g x̂)) / σ with g = γ dy: γ belongs inside the two means.
+
+    Every x of a row moves the row's mean and deviation; the two subtracted terms are those paths.
+    Returns dx [..., H], dγ [H], dβ [H].
+    """
+    x_hat, inv_std, weight = cache
+    g = dy * weight                                                       # [..., H]
+    dx = (g - g.mean(-1, keepdims=True) - x_hat * (g * x_hat).mean(-1, keepdims=True)) * inv_std
+    rows = tuple(range(dy.ndim - 1))
+    return dx, (dy * x_hat).sum(rows), dy.sum(rows)
+
+
+# --- attention ----------------------------------------------------------------------------------
+
+
+@accelerated
+def softmax(x: Array) -> Array:
+    """exp(x) / Σ exp(x) over the last axis; the largest is subtracted first, so nothing overflows."""
+    xp = array_module(x)
+    e = xp.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+@accelerated
+def softmax_backward(d_probs: Array, probs: Array) -> Array:
+    """Each row's Jacobian is diag(p) - p pᵀ; applied to dp: p (dp - Σ p dp). No division by B."""
+    return probs * (d_probs - (d_probs * probs).sum(-1, keepdims=True))
+
+
+class AttentionCache(NamedTuple):
+    query: Array                # [B, N, T, D]
+    key: Array                  # [B, N, T, D]
+    value: Array                # [B, N, T, D]
+    probs: Array                # [B, N, T, T] before dropout
+    dropped: Array              # [B, N, T, T] after dropout
+    scale: Array | None         # [B, N, T, T] what dropout multiplied by
+
+
+@accelerated
+def attention(query: Array, key: Array, value: Array, bias: Array, p: float,
+              rng: np.random.Generator | None) -> tuple[Array, AttentionCache]:
+    """softmax(Q Kᵀ/√D + bias) V, for every head of every sequence.
+
+    query, key, value [B, N, T, D]; bias [B, 1, 1, T], 0 for a real token and -10000 for padding.
+    The bias is finite on purpose: a row that may look at nothing attends to everything alike
+    instead of becoming 0/0. Returns context [B, N, T, D].
+    """
+    scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]) + bias   # [B, N, T, T]
+    probs = softmax(scores)
+    dropped, scale = dropout(probs, p, rng)
+    context = dropped @ value                                                   # [B, N, T, D]
+    return context, AttentionCache(query, key, value, probs, dropped, scale)
+
+
+@accelerated
+def attention_backward(d_context: Array, cache: AttentionCache) -> tuple[Array, Array, Array]:
+    """The forward's five lines in reverse. Returns dQ, dK, dV [B, N, T, D]."""
+    query, key, value, probs, dropped, scale = cache
+    d_value = dropped.swapaxes(-1, -2) @ d_context                              # [B, N, T, D]
+    d_dropped = d_context @ value.swapaxes(-1, -2)                              # [B, N, T, T]
+    d_probs = dropout_backward(d_dropped, scale)
+    d_scores = softmax_backward(d_probs, probs) / math.sqrt(query.shape[-1])
+    return d_scores @ key, d_scores.swapaxes(-1, -2) @ query, d_value
+
+
+# --- loss ---------------------------------------------------------------------------------------
+
+IGNORED = -100      # the label that asks for nothing, as in PyTorch
+
+
+class CrossEntropyCache(NamedTuple):
+    probs: Array       # [M, V]
+    targets: Array     # [M] the labels, 0 where ignored
+    weights: Array     # [M] 1/count where a label is asked for, 0 where ignored
+
+
+@accelerated
+def cross_entropy(logits: Array, labels: Array) -> tuple[Array, CrossEntropyCache]:
+    """L = -mean log softmax(logits)[label] in nats, over the labels that are not IGNORED.
+
+    logits [M, V], labels [M] integers; L is 0 where nothing is asked for.
+    """
+    xp = array_module(logits)
+    asked = (labels != IGNORED).astype(logits.dtype)                            # [M]
+    weights = asked / xp.maximum(asked.sum(), 1)                                # [M]
+    targets = xp.where(labels == IGNORED, 0, labels)                            # [M]
+    shifted = logits - logits.max(-1, keepdims=True)                            # [M, V]
+    e = xp.exp(shifted)
+    normalizer = e.sum(-1, keepdims=True)                                       # [M, 1]
+    log_probs = shifted[xp.arange(len(targets)), targets] - xp.log(normalizer[:, 0])
+    return -(weights * log_probs).sum(), CrossEntropyCache(e / normalizer, targets, weights)
+
+
+@accelerated
+def cross_entropy_backward(d_loss: Array | float, cache: CrossEntropyCache) -> Array:
+    """d logits = d_loss (p - onehot(label)) / count; rows that are ignored get 0."""
+    probs, targets, weights = cache
+    d_logits = probs.copy()                                                     # [M, V]
+    d_logits[array_module(probs).arange(len(targets)), targets] -= 1
+    d_logits *= (weights * d_loss)[:, None]
+    return d_logits
