@@ -1,72 +1,117 @@
-"""From rows of token ids to one batch: truncation, padding, arrays.
+"""From the ids of texts to one batch: truncation, special tokens, padding, arrays.
 
-Nothing here knows about text or vocabularies. A row is a dict of equally long lists
-(`input_ids`, `token_type_ids`, ...), a batch a dict of lists of rows, as in Hugging Face.
-Left out: padding or truncating on the left, and splitting a long text into several rows.
+Nothing here knows about text or vocabularies. A segment is the ids of one text with the spans of
+characters they cover; a row is a dict of equally long lists under Hugging Face's names. Left out:
+padding or truncating on the left, and cutting a long text into several rows.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from .errors import InputError
 
-TRUNCATIONS = (False, True, "longest_first", "only_first", "only_second")
-PADDINGS = (False, True, "longest", "max_length")
+Padding = Literal[False, True, "longest", "max_length"]
+Truncation = Literal[False, True, "longest_first", "only_first", "only_second"]
+Span = tuple[int, int]
+Segment = tuple[list[int], list[Span]]
 
 
 class BatchEncoding(dict[str, Any]):
-    """A dict whose entries are also attributes: `encoding["input_ids"]`, `encoding.input_ids`."""
+    """A dict whose entries are attributes too: `encoding["input_ids"]`, `encoding.input_ids`."""
 
     def __getattr__(self, name: str) -> Any:
-        try:
-            return self[name]
-        except KeyError:
-            raise AttributeError(f"this encoding has no {name!r}, only {list(self)}") from None
+        if name not in self:
+            raise AttributeError(f"this encoding has no {name!r}, only {', '.join(self)}")
+        return self[name]
 
 
-def truncated_lengths(first: int, second: int, room: int, truncation: bool | str) -> tuple[int, int]:
-    """How many tokens of each text to keep so that both fit into `room` tokens.
+def check_options(padding: Any, truncation: Any, return_tensors: Any, has_pair: bool) -> None:
+    for name, value, choices in (("padding", padding, get_args(Padding)),
+                                 ("truncation", truncation, get_args(Truncation)),
+                                 ("return_tensors", return_tensors, (None, "np"))):
+        if value not in choices:
+            raise InputError(f"{name} must be one of {choices}, not {value!r}")
+    if truncation == "only_second" and not has_pair:
+        raise InputError("truncation='only_second' needs a text_pair")
 
-    "longest_first" (or True) shortens the longer text token by token, the second one on a tie, as
-    Google's `_truncate_seq_pair` does. The other strategies shorten one text only; InputError if
-    that is not enough.
+
+def as_pairs(text: Any, text_pair: Any) -> list[list[str]]:
+    """One [text] or [text, text_pair] per row."""
+    texts = _as_list(text, "text")
+    if text_pair is None:
+        return [[first] for first in texts]
+    pairs = _as_list(text_pair, "text_pair")
+    if isinstance(text, str) != isinstance(text_pair, str) or len(texts) != len(pairs):
+        raise InputError("text and text_pair must both be strings or lists of the same length")
+    return [[first, second] for first, second in zip(texts, pairs, strict=True)]
+
+
+def _as_list(value: Any, name: str) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list) or not value:
+        raise InputError(f"{name} must be a string or a list of strings, not {value!r:.50}")
+    for i, item in enumerate(value):
+        if not isinstance(item, str):
+            raise InputError(f"{name}[{i}] must be a string, not {item!r:.50}")
+    return value
+
+
+def truncate(segments: list[Segment], room: int, truncation: Truncation) -> list[Segment]:
+    """Drop tokens from the ends of one or two segments until together they fit into `room`.
+
+    "longest_first" (or True) drops them one by one from the longer segment, from the second on a
+    tie, as Google's `_truncate_seq_pair` does; "only_first" and "only_second" from that one alone.
+    InputError if the other one alone is too long.
     """
-    if truncation in (True, "longest_first"):
-        while first + second > room:
-            if first > second:
-                first -= 1
-            else:
-                second -= 1
-    elif truncation == "only_first":
-        first = min(first, room - second)
-    elif truncation == "only_second":
-        second = min(second, room - first)
-    if first < 0 or second < 0:
-        raise InputError(
-            f"truncation={truncation!r} cannot make the pair fit, because the other text alone is "
-            f"longer than max_length: use truncation='longest_first' or a larger max_length."
-        )
-    return first, second
+    if not truncation:
+        return segments
+    lengths = [len(ids) for ids, _ in segments]
+    only = {"only_first": 0, "only_second": 1}.get(str(truncation))
+    while sum(lengths) > room:
+        longest = max(range(len(lengths)), key=lambda i: (lengths[i], i))
+        shortened = longest if only is None else only
+        if lengths[shortened] == 0:
+            raise InputError(f"truncation={truncation!r} cannot help where the other text alone "
+                             f"is too long: use 'longest_first' or a larger max_length")
+        lengths[shortened] -= 1
+    return [(ids[:n], spans[:n]) for (ids, spans), n in zip(segments, lengths, strict=True)]
 
 
-def pad(rows: list[dict[str, list]], length: int, pad_token_id: int) -> None:
-    """Lengthen every row in place to `length` tokens; longer rows stay as they are.
+def join(segments: list[Segment], cls: list[int], sep: list[int]) -> dict[str, list]:
+    """[CLS] first [SEP] second [SEP] as one row; what is added has the span (0, 0)."""
+    row: dict[str, list] = {"input_ids": [], "token_type_ids": [], "attention_mask": [],
+                            "offset_mapping": [], "special_tokens_mask": []}
+    for segment, (ids, spans) in enumerate(segments):
+        before, after = (cls if segment == 0 else []), sep
+        length = len(before) + len(ids) + len(after)
+        row["input_ids"] += before + ids + after
+        row["token_type_ids"] += [segment] * length
+        row["attention_mask"] += [1] * length
+        row["offset_mapping"] += [(0, 0)] * len(before) + spans + [(0, 0)] * len(after)
+        row["special_tokens_mask"] += [1] * len(before) + [0] * len(ids) + [1] * len(after)
+    return row
 
-    Padding has attention_mask 0, token_type_id 0, offset (0, 0) and counts as a special token.
+
+def pad(rows: list[dict[str, list]], length: int | None, pad_token_id: int) -> None:
+    """Lengthen rows in place to `length`, or to the longest; a longer row stays as it is.
+
+    Padding has attention_mask 0, token_type_id 0, the span (0, 0) and counts as special.
     """
-    padding = {"input_ids": pad_token_id, "offset_mapping": (0, 0), "special_tokens_mask": 1}
+    filler = {"input_ids": pad_token_id, "offset_mapping": (0, 0), "special_tokens_mask": 1}
+    target = length or max(len(row["input_ids"]) for row in rows)
     for row in rows:
-        missing = length - len(row["input_ids"])
+        missing = target - len(row["input_ids"])
         for name, values in row.items():
-            values += [padding.get(name, 0)] * missing
+            values += [filler.get(name, 0)] * missing
 
 
 def to_arrays(columns: dict[str, list]) -> dict[str, np.ndarray]:
-    """Lists of rows -> int64 arrays [B, T], `offset_mapping` [B, T, 2]."""
+    """Rows of lists to int64 arrays [B, T]; `offset_mapping` [B, T, 2]."""
     if len({len(row) for row in columns["input_ids"]}) > 1:
-        raise InputError(
-            "return_tensors='np' needs rows of one length: pass padding=True, and truncation=True "
-            "if a row is longer than max_length."
-        )
+        raise InputError("return_tensors='np' needs rows of one length: pass padding=True, and "
+                         "truncation=True if some are longer than max_length")
     return {name: np.array(rows, dtype=np.int64) for name, rows in columns.items()}

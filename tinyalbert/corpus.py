@@ -112,7 +112,7 @@ def _read_file(
     source: str, path: Path, one_sentence_per_line: bool | None
 ) -> Iterator[list[str]]:
     if source in DEMO_CORPORA:
-        return DEMO_CORPORA[source].read(path)
+        return DEMO_CORPORA[source].read("".join(line for _, line in _read_lines(path, MAX_LINE_BYTES)))
     if ".jsonl" in path.suffixes:
         return _read_jsonl(path)
     return _read_text(path, one_sentence_per_line)

@@ -21,18 +21,18 @@ _BRACKETED = re.compile(r"_*\[[^\]]*\]_*")  # [Aside], _[Reads]_
 _EMPHASIZED = re.compile(r"\*\*[^*]*\*\*|_[^_]*_|\*[^*]*\*")  # **SPEAKER**, _Exit_, *Exit*
 
 
-def read_speech(path: Path) -> Iterator[list[str]]:
+def read_speech(text: str) -> Iterator[list[str]]:
     """One message is one document. Editorial marks that point to web pages are dropped."""
-    yield split_prose(path.read_text("utf-8").replace("[see APP Note]", ""))
+    yield split_prose(text.replace("[see APP Note]", ""))
 
 
-def read_play(path: Path) -> Iterator[list[str]]:
+def read_play(text: str) -> Iterator[list[str]]:
     """One scene is one document: sentences in order never run across a change of place and time.
 
     What is spoken stays; headings, speakers' names and stage directions (which may span lines) go.
     Verse is joined into sentences, speech by speech.
     """
-    text = re.sub(r"\\(.)", r"\1", path.read_text("utf-8"))  # Markdown escapes: \-- and \[
+    text = re.sub(r"\\(.)", r"\1", text)  # Markdown escapes: \-- and \[
     for scene in re.split(r"^#.*$", text, flags=re.MULTILINE):
         sentences = []
         for block in re.split(r"\n\s*\n", scene):
@@ -45,11 +45,11 @@ def read_play(path: Path) -> Iterator[list[str]]:
 
 
 class DemoCorpus(NamedTuple):
-    """A package, its text files, and how one of them is read."""
+    """A package, its text files, and how the text of one is divided into documents."""
 
     package: str
     pattern: str
-    read: Callable[[Path], Iterator[list[str]]]
+    read: Callable[[str], Iterator[list[str]]]
 
     def files(self) -> list[Path]:
         """The text files, sorted by name. Raises InputError when the package is missing."""

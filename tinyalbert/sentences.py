@@ -18,8 +18,9 @@ _BEFORE_NAME = frozenset(
     "mr mrs ms messrs mme dr prof rev hon gen col maj capt lt lieut sgt gov sen rep pres adm st mt "
     "vs viz jan feb mar apr aug sept oct nov dec".split()
 )
-_BEFORE_NUMBER = frozenset("no nos vol p pp sec sect art fig ch jan feb mar apr aug sept oct nov "
-                           "dec".split())  # fmt: skip
+_BEFORE_NUMBER = frozenset(
+    "no nos vol p pp sec sect art fig ch jan feb mar apr aug sept oct nov dec".split()
+)
 
 
 def split_sentences(paragraph: str) -> list[str]:

@@ -1,0 +1,78 @@
+"""Rows in cache-sized blocks, on every core.
+
+NumPy runs one element-wise operation on one core and streams whole arrays through memory for each.
+A chain of them is several times faster when a block of rows that fits the core's cache goes through
+the whole chain before the next block starts, and when every core has its own rows (NumPy releases
+the interpreter lock while it computes). Matrix products are left to BLAS, which has its own threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from functools import cache
+from typing import Any
+
+from threadpoolctl import ThreadpoolController
+
+BLOCK_BYTES = 1 << 18       # per array and block: a few of these fit a core's second-level cache
+INLINE_BYTES = 1 << 19      # below this, handing work to another thread costs more than it saves
+
+
+@cache
+def num_threads() -> int:
+    """The threads that BLAS uses: OMP_NUM_THREADS and its like therefore hold here too."""
+    return max([info["num_threads"] for info in _controller().info()
+                if info["user_api"] == "blas"], default=os.cpu_count() or 1)
+
+
+def for_blocks(rows: int, row_bytes: int, work: Callable[[slice], None]) -> None:
+    """Call `work(slice)` for consecutive blocks that cover range(rows), on every core."""
+    step = max(1, BLOCK_BYTES // max(row_bytes, 1))
+
+    def run(start: int, stop: int) -> None:
+        for i in range(start, stop, step):
+            work(slice(i, min(i + step, stop)))
+
+    parts = 1 if rows * row_bytes <= INLINE_BYTES else min(num_threads(), rows)
+    edges = [rows * i // parts for i in range(parts + 1)]
+    others = [_pool().submit(run, *edges[i:i + 2]) for i in range(1, parts)]
+    run(edges[0], edges[1])
+    for other in others:
+        other.result()
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """While our own threads call BLAS on small matrices, BLAS must not start threads of its own."""
+    return _blas().limit(limits=1)
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(num_threads(), thread_name_prefix="tinyalbert")
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return _controller().select(user_api="blas")
+
+
+def keep_freed_memory() -> None:
+    """Ask glibc to keep freed blocks: every step frees and asks for the same large arrays, and
+    fresh pages from the kernel are zeroed one fault at a time. Elsewhere this does nothing."""
+    if sys.platform == "linux":
+        try:
+            mallopt = ctypes.CDLL("libc.so.6").mallopt
+        except (OSError, AttributeError):
+            return
+        mallopt(-3, 1 << 30)            # M_MMAP_THRESHOLD
+        mallopt(-1, (1 << 31) - 1)      # M_TRIM_THRESHOLD

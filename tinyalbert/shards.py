@@ -1,0 +1,240 @@
+"""A corpus, tokenized once: memory-mapped arrays in shards of a few million tokens.
+
+    <directory>/<fingerprint>/index.json            source, vocabulary size, counts and checksums
+                              word_starts.npy       bool [V]: the piece begins a word
+                              00000.tokens.npy      uint16 or uint32 [tokens]
+                              00000.sentences.npy   int64 [sentences + 1], offsets into tokens
+                              00000.documents.npy   int64 [documents + 1], offsets into sentences
+
+The fingerprint names the corpus, the tokenizer and this format, so a second run finds its shards
+and a changed corpus or tokenizer gets new ones. The folder appears under its name only when it is
+complete; tokenizing that was interrupted starts again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from array import array
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from .corpus import corpus_digest, read_documents
+from .errors import InputError
+
+FORMAT = 1
+SHARD_TOKENS = 1 << 22
+_ARRAYS = ("tokens", "sentences", "documents")
+
+
+class Tokenizer(Protocol):
+    """What tokenizing a corpus asks of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int: ...
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
+    def word_start_table(self) -> np.ndarray: ...  # bool [V]
+    def save_pretrained(self, directory: Path) -> None: ...
+
+
+class Shard:
+    """Some documents, all in one token array; `documents` are those that belong to this split."""
+
+    def __init__(
+        self,
+        tokens: np.ndarray,
+        sentence_starts: np.ndarray,
+        document_starts: np.ndarray,
+        documents: np.ndarray,
+    ) -> None:
+        self.tokens = tokens  # [tokens]
+        self.sentence_starts = sentence_starts  # [sentences + 1]
+        self.document_starts = document_starts  # [all documents + 1]
+        self.documents = documents  # [documents of the split], ascending
+
+    def sentence_bounds(self, document: int) -> np.ndarray:
+        """[sentences of the document + 1]: sentence i is tokens[bounds[i] : bounds[i + 1]]."""
+        first, stop = self.document_starts[document : document + 2]
+        return self.sentence_starts[first : stop + 1]
+
+    def unigram_counts(self, vocab_size: int) -> np.ndarray:
+        """How often each piece occurs in the documents of the split, int64 [V]."""
+        chosen = np.zeros(len(self.document_starts) - 1, dtype=bool)
+        chosen[self.documents] = True
+        tokens_of_document = np.diff(self.sentence_starts[self.document_starts])
+        return np.bincount(self.tokens[np.repeat(chosen, tokens_of_document)], minlength=vocab_size)
+
+
+class Shards:
+    """The shards in one folder, or a split of their documents; shards[i] maps one into memory."""
+
+    def __init__(self, folder: str | Path, documents: list[np.ndarray] | None = None) -> None:
+        self.folder = Path(folder)
+        try:
+            self._index = json.loads((self.folder / "index.json").read_text("utf-8"))
+            self.word_starts: np.ndarray = np.load(self.folder / "word_starts.npy")
+            self.vocab_size: int = self._index["vocab_size"]
+            sizes = [entry["documents"] for entry in self._index["shards"]]
+        except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
+            raise self._damaged("its index cannot be read", error) from error
+        self._documents = [np.arange(n) for n in sizes] if documents is None else documents
+
+    def __len__(self) -> int:
+        return len(self._documents)
+
+    def __iter__(self) -> Iterator[Shard]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, i: int) -> Shard:
+        entry = self._index["shards"][i]
+        try:
+            arrays = [np.load(_array_path(self.folder, i, a), mmap_mode="r") for a in _ARRAYS]
+        except (OSError, ValueError, EOFError) as error:
+            raise self._damaged(f"shard {i:05} cannot be read", error) from error
+        if _checksum(arrays) != entry["crc32"]:
+            raise self._damaged(f"shard {i:05} does not have the checksum it was written with")
+        return Shard(*arrays, documents=self._documents[i])
+
+    @property
+    def num_documents(self) -> int:
+        return sum(map(len, self._documents))
+
+    def unigram_counts(self) -> np.ndarray:
+        """How often each piece occurs, int64 [V]. Their entropy is the loss of a model that
+        ignores context; their logarithm is where the output bias may start."""
+        counts = np.zeros(self.vocab_size, dtype=np.int64)
+        for shard in self:
+            counts += shard.unigram_counts(self.vocab_size)
+        return counts
+
+    def split(self, held_out: int | None = None) -> tuple[Shards, Shards]:
+        """Training and held-out documents.
+
+        The held-out ones are evenly spaced: with n documents, number (2i + 1) n / (2 held_out),
+        rounded down, for each i. None holds out one in twenty (12 of the 249 messages), at least
+        one and at most 1000. Raises InputError if that leaves nothing to train on.
+        """
+        total = self.num_documents
+        if held_out is None:
+            held_out = min(max(total // 20, 1), 1000)
+        if not 0 <= held_out < total:
+            raise InputError(
+                f"cannot hold out {held_out} of {total} document{'s' * (total != 1)}: hold out "
+                "fewer, or give more text (two blank lines separate the documents of a .txt)"
+            )
+        is_held_out = np.zeros(total, dtype=bool)
+        is_held_out[(2 * np.arange(held_out) + 1) * total // (2 * max(held_out, 1))] = True
+        parts = np.split(is_held_out, np.cumsum([len(d) for d in self._documents])[:-1])
+        pairs = list(zip(self._documents, parts, strict=True))
+        return (
+            Shards(self.folder, [documents[~held] for documents, held in pairs]),
+            Shards(self.folder, [documents[held] for documents, held in pairs]),
+        )
+
+    def _damaged(self, what: str, error: Exception | None = None) -> InputError:
+        detail = f" ({error})" if error else ""
+        return InputError(f"{self.folder}: {what}{detail}; delete this folder and run again")
+
+
+def build_shards(
+    source: str | Path,
+    tokenizer: Tokenizer,
+    directory: str | Path,
+    *,
+    one_sentence_per_line: bool | None = None,
+    progress: bool = False,
+) -> Shards:
+    """The shards of a corpus under `directory`, tokenized now unless that has been done.
+
+    Raises InputError for a corpus that cannot be read or a directory that cannot be written.
+    """
+    parts = [FORMAT, corpus_digest(source), _tokenizer_digest(tokenizer), one_sentence_per_line]
+    fingerprint = hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+    folder = Path(directory) / fingerprint
+    if not folder.exists():
+        documents = read_documents(source, one_sentence_per_line=one_sentence_per_line)
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(
+                dir=directory, prefix=fingerprint, suffix=".partial", ignore_cleanup_errors=True
+            ) as partial:
+                complete = Path(partial) / "shards"
+                complete.mkdir()
+                _write(documents, str(source), tokenizer, complete, progress)
+                if not folder.exists():  # another run may have been faster
+                    complete.rename(folder)
+        except OSError as error:
+            raise InputError(f"cannot write shards to {directory}: {error.strerror}") from error
+    return Shards(folder)
+
+
+def _tokenizer_digest(tokenizer: Tokenizer) -> str:
+    """A hash of the files that the tokenizer saves: they are all it depends on."""
+    with TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(Path(folder))
+        return corpus_digest(folder)
+
+
+def _write(
+    documents: Iterable[list[str]], source: str, tokenizer: Tokenizer, folder: Path, progress: bool
+) -> None:
+    token_type = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
+    entries = []
+    for i, buffers in enumerate(_tokenize(documents, tokenizer, progress)):
+        arrays = [np.array(buffers[0], dtype=token_type), *map(np.array, buffers[1:])]
+        for name, values in zip(_ARRAYS, arrays, strict=True):
+            _save(_array_path(folder, i, name), values)
+        entries.append({"documents": len(arrays[2]) - 1, "crc32": _checksum(arrays)})
+    if not entries:
+        raise InputError(f"{source}: nothing is left of its text after tokenizing")
+    _save(folder / "word_starts.npy", tokenizer.word_start_table())
+    index = {"source": source, "vocab_size": tokenizer.vocab_size, "shards": entries}
+    (folder / "index.json").write_text(json.dumps(index, indent=1), "utf-8")
+
+
+def _tokenize(
+    documents: Iterable[list[str]], tokenizer: Tokenizer, progress: bool
+) -> Iterator[tuple[array, array, array]]:
+    """Tokens, sentence starts and document starts, shard by shard; no document is divided."""
+    tokens, sentences, documents_ = buffers = array("I"), array("q", [0]), array("q", [0])
+    with tqdm(unit="token", unit_scale=True, desc="tokenizing", disable=not progress) as bar:
+        for document in documents:
+            before = len(tokens)
+            for sentence in document:
+                ids = tokenizer.encode(sentence, add_special_tokens=False)
+                if ids:
+                    tokens.extend(ids)
+                    sentences.append(len(tokens))
+            if len(tokens) > before:
+                documents_.append(len(sentences) - 1)
+            bar.update(len(tokens) - before)
+            if len(tokens) >= SHARD_TOKENS:
+                yield buffers
+                tokens, sentences, documents_ = buffers = array("I"), array("q", [0]), array("q", [0])
+    if tokens:
+        yield buffers
+
+
+def _array_path(folder: Path, i: int, name: str) -> Path:
+    return folder / f"{i:05}.{name}.npy"
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, values)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _checksum(arrays: Iterable[np.ndarray]) -> int:
+    crc = 0
+    for values in arrays:
+        crc = zlib.crc32(values, crc)
+    return crc

@@ -1,0 +1,105 @@
+"""Learn a SentencePiece vocabulary from sentences, with the settings of Google's ALBERT.
+
+The sentences go through the same normalization as later in use. Left out: every setting that
+ALBERT leaves at SentencePiece's default.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from .errors import InputError
+from .files import write_atomically
+from .normalization import Normalizer
+from .tokenizer import AlbertTokenizer
+
+# From the README of google-research/albert. Ids: 0 <pad>, 1 <unk>, 2-4 and 5-12 these two lists.
+CONTROL_SYMBOLS = ["[CLS]", "[SEP]", "[MASK]"]
+USER_DEFINED_SYMBOLS = ["(", ")", '"', "-", ".", "–", "£", "€"]
+LONGEST_SENTENCE = 2**30    # bytes, the most it takes; it drops longer ones silently
+RESERVED = "\u2585"         # its own mark for unknown characters; it drops sentences that hold one
+
+
+def train_tokenizer(sentences: Iterable[str], directory: str | Path, *, vocab_size: int = 30000,
+                    character_coverage: float = 0.99995, do_lower_case: bool = True,
+                    keep_accents: bool = False) -> AlbertTokenizer:
+    """Train on sentences, read once, and save the tokenizer in `directory`.
+
+    vocab_size: pieces, among them the 13 symbols that every ALBERT vocabulary begins with.
+    character_coverage: the share of all characters, counted in running text, that must be in the
+        vocabulary; the rarest others become <unk>.
+
+    The same sentences give the same vocabulary, byte for byte. Files appear only when training
+    has succeeded. Raises InputError if there is no text, if a sentence is not a string, if the
+    text supports fewer pieces than vocab_size or if its characters alone need more.
+    """
+    import sentencepiece
+
+    if isinstance(sentences, str):
+        raise InputError("sentences must be several strings, not one: pass a list of them")
+    if not isinstance(vocab_size, int) or vocab_size < 1:
+        raise InputError(f"vocab_size must be a positive whole number, not {vocab_size!r}")
+    if not 0.98 <= character_coverage <= 1:
+        raise InputError(f"character_coverage must be in [0.98, 1], not {character_coverage!r}")
+    directory = Path(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)    # better to fail now than after training
+    except OSError as error:
+        raise InputError(f"cannot make the directory {directory}: {error.strerror}") from error
+
+    corpus = _Corpus(sentences, Normalizer(do_lower_case, keep_accents))
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(corpus), model_writer=model, model_type="unigram",
+            vocab_size=vocab_size, character_coverage=character_coverage,
+            pad_id=0, unk_id=1, eos_id=-1, bos_id=-1, control_symbols=CONTROL_SYMBOLS,
+            user_defined_symbols=USER_DEFINED_SYMBOLS, shuffle_input_sentence=True,
+            input_sentence_size=10_000_000, max_sentence_length=LONGEST_SENTENCE,
+            minloglevel=2)    # errors only, and those are raised as well
+    except Exception as error:
+        if corpus.failure:
+            raise corpus.failure from None
+        if explanation := _explain(str(error), vocab_size):
+            raise InputError(explanation) from error
+        raise
+    write_atomically(directory / "spiece.model", model.getvalue())
+    tokenizer = AlbertTokenizer(directory / "spiece.model", do_lower_case=do_lower_case,
+                                keep_accents=keep_accents)
+    tokenizer.save_pretrained(directory)
+    return tokenizer
+
+
+class _Corpus:
+    """Normalized sentences; remembers what went wrong, since SentencePiece would garble it."""
+
+    def __init__(self, sentences: Iterable[str], normalizer: Normalizer) -> None:
+        self.sentences = sentences
+        self.normalizer = normalizer
+        self.failure: BaseException | None = None
+
+    def __iter__(self) -> Iterator[str]:
+        try:
+            for number, sentence in enumerate(self.sentences, start=1):
+                if not isinstance(sentence, str):
+                    raise InputError(f"sentence {number} must be a string, not {sentence!r:.50}")
+                yield self.normalizer.normalize(sentence).replace(RESERVED, " ")
+        except BaseException as failure:
+            self.failure = failure
+            raise
+
+
+def _explain(message: str, vocab_size: int) -> str | None:
+    """SentencePiece's message as one that says what to do; None if it is none of the user's."""
+    if "sentences_.empty()" in message or "all_chars_count" in message:
+        return "there is no text to train a tokenizer on: every sentence is empty"
+    if found := re.search(r"size too high .* value <= (\d+)", message):
+        return (f"vocab_size {vocab_size} is too large: this corpus supports {found[1]} pieces, so "
+                f"set vocab_size to at most {found[1]} or give more text")
+    if found := re.search(r"smaller than required_chars\. \d+ vs (\d+)", message):
+        return (f"vocab_size {vocab_size} is too small: the symbols and characters alone need "
+                f"{found[1]}, so set vocab_size to at least that or lower character_coverage")
+    return None
