@@ -29,7 +29,7 @@ def randomize(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
     """Draw every parameter anew: matrices and biases around 0, layer-norm gains around 1."""
     rng = np.random.default_rng(seed)
     for name, parameter in model.named_parameters().items():
-        values = 0.15 * rng.standard_normal(parameter.data.shape) + name.endswith("LayerNorm.weight")
+        values = 0.2 * rng.standard_normal(parameter.data.shape) + name.endswith("LayerNorm.weight")
         # Rounded to float32, so that the models of both precisions are the same model.
         values = values.astype(np.float32).astype(model.dtype)
         parameter.data[...] = model.backend.asarray(values)

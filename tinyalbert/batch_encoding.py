@@ -28,7 +28,8 @@ class BatchEncoding(dict[str, Any]):
         return self[name]
 
 
-def check_options(padding: Any, truncation: Any, return_tensors: Any, has_pair: bool) -> None:
+def check_options(padding: Any, truncation: Any, max_length: Any, return_tensors: Any,
+                  has_pair: bool) -> None:
     for name, value, choices in (("padding", padding, get_args(Padding)),
                                  ("truncation", truncation, get_args(Truncation)),
                                  ("return_tensors", return_tensors, (None, "np"))):
@@ -36,6 +37,12 @@ def check_options(padding: Any, truncation: Any, return_tensors: Any, has_pair: 
             raise InputError(f"{name} must be one of {choices}, not {value!r}")
     if truncation == "only_second" and not has_pair:
         raise InputError("truncation='only_second' needs a text_pair")
+    if max_length is None:
+        return
+    if not isinstance(max_length, int):
+        raise InputError(f"max_length must be a whole number, not {max_length!r}")
+    if not truncation and padding != "max_length":
+        raise InputError("max_length has no effect without truncation or padding='max_length'")
 
 
 def as_pairs(text: Any, text_pair: Any) -> list[list[str]]:

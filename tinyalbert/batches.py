@@ -3,7 +3,8 @@
 Everything that is drawn depends only on the seed and the place in the stream: the order of shards
 on (seed, epoch), the instances of a shard and their order on (seed, epoch, shard), the masks of a
 batch on where it begins. So the cursor (epoch, shard, instance) of the next instance restores the
-stream bit for bit, on any machine. Instances are shuffled within a shard, shards within an epoch.
+stream bit for bit under the same version of NumPy. Instances are shuffled within a shard, shards
+within an epoch.
 
 Batches are NumPy arrays on the host; moving them to a GPU is the caller's part.
 """

@@ -26,10 +26,10 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain, pairwise
 from pathlib import Path
-from typing import IO
+from typing import Any, BinaryIO
 
 from .demo_corpora import DEMO_CORPORA
 from .errors import InputError
@@ -73,10 +73,10 @@ def corpus_files(source: str | Path) -> list[Path]:
     return files
 
 
-def corpus_digest(source: str | Path) -> str:
-    """A hash of the files' names and contents: it changes when the corpus does."""
+def digest_files(files: list[Path]) -> str:
+    """A hash of names and contents: a corpus with the same digest is the same corpus."""
     digest = hashlib.blake2b(digest_size=16)
-    for path in corpus_files(source):
+    for path in files:
         try:
             with open(path, "rb") as file:
                 content = hashlib.file_digest(file, "blake2b").digest()
@@ -112,7 +112,8 @@ def _read_file(
     source: str, path: Path, one_sentence_per_line: bool | None
 ) -> Iterator[list[str]]:
     if source in DEMO_CORPORA:
-        return DEMO_CORPORA[source].read("".join(line for _, line in _read_lines(path, MAX_LINE_BYTES)))
+        text = "".join(line for _, line in _read_lines(path, MAX_LINE_BYTES))
+        return DEMO_CORPORA[source].read(text)
     if ".jsonl" in path.suffixes:
         return _read_jsonl(path)
     return _read_text(path, one_sentence_per_line)
@@ -135,32 +136,28 @@ def _read_jsonl(path: Path) -> Iterator[list[str]]:
 
 
 def _read_text(path: Path, one_sentence_per_line: bool | None) -> Iterator[list[str]]:
-    lines: Iterable[str] = (line for _, line in _read_lines(path, MAX_LINE_BYTES))
+    lines: Iterator[str] = (line.strip() for _, line in _read_lines(path, MAX_LINE_BYTES))
     if one_sentence_per_line is None:
-        head, size = [], 0
-        for line in lines:
-            head.append(line)
-            size += len(line)
-            if size > 1 << 16:
-                break
+        head = list(_take(lines, characters=1 << 16))
         one_sentence_per_line = _has_one_sentence_per_line(head)
         lines = chain(head, lines)
-
     end_of_document = 1 if one_sentence_per_line else 2  # blank lines
+
     paragraph: list[str] = []
     sentences: list[str] = []
     size = blank = 0
     for line in chain(lines, ["", ""]):
-        if line.strip():
-            paragraph.append(line.strip())
-            size += len(line)
-            blank = 0
+        if line:
+            paragraph.append(line)
+            size, blank = size + len(line), 0
         else:
             blank += 1
         if blank or size > MAX_LINE_BYTES:
-            sentences += paragraph if one_sentence_per_line else split_sentences(" ".join(paragraph))
+            if not one_sentence_per_line:
+                paragraph = split_sentences(" ".join(paragraph))
+            sentences += paragraph
             paragraph, size = [], 0
-        while len(sentences) >= MAX_DOCUMENT_SENTENCES:
+        while len(sentences) > MAX_DOCUMENT_SENTENCES:
             yield sentences[:MAX_DOCUMENT_SENTENCES]
             sentences = sentences[MAX_DOCUMENT_SENTENCES:]
         if sentences and blank >= end_of_document:
@@ -168,10 +165,18 @@ def _read_text(path: Path, one_sentence_per_line: bool | None) -> Iterator[list[
             sentences = []
 
 
+def _take(lines: Iterator[str], characters: int) -> Iterator[str]:
+    """Lines, until they hold so many characters."""
+    for line in lines:
+        yield line
+        characters -= len(line)
+        if characters <= 0:
+            return
+
+
 def _has_one_sentence_per_line(head: list[str]) -> bool:
     """Whether most lines that another line follows directly are exactly one whole sentence."""
-    texts = [line.strip() for line in head]
-    followed = [line for line, below in pairwise(texts) if line and below]
+    followed = [line for line, below in pairwise(head) if line and below]
     whole = sum(
         line.rstrip("\"'”’)]」』）").endswith((".", "!", "?", "…", "。", "！", "？"))
         and len(split_sentences(line)) == 1
@@ -203,8 +208,10 @@ def _read_lines(path: Path, limit: int) -> Iterator[tuple[int, str]]:
             "UTF-8; convert the file to UTF-8"
         ) from error
     except _READ_ERRORS as error:
-        raise InputError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"cannot read {path}: {reason}") from error
 
 
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb")
+def _open(path: Path) -> BinaryIO:
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    return opener(path, "rb")

@@ -1,25 +1,42 @@
-"""Files that are either the old one or the new one, never half of each."""
+"""Whole files, read and written so that what goes wrong is one sentence and nothing is half done."""
 
 from __future__ import annotations
 
+import json
 import os
-import tempfile
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write beside `path`, then rename; missing folders are made. InputError if that fails."""
-    temporary = None
+    """Write beside `path`, then rename: at any moment there is the old file or the new one.
+
+    Missing folders are made. InputError if it fails; the old file, if any, is then still there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            temporary = Path(file.name)
+        with open(temporary, "wb") as file:
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        if temporary:
-            temporary.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """InputError if the file is missing or holds anything but a JSON object."""
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold a JSON object, not a {type(values).__name__}")
+    return values

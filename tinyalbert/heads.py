@@ -30,8 +30,8 @@ class AlbertMLMHead(Layer):
     def __init__(self, config: AlbertConfig, word_embeddings: Parameter, init: Initializer) -> None:
         self.dense = Linear(config.hidden_size, config.embedding_size, init)
         self.LayerNorm = LayerNorm(config.embedding_size, config.layer_norm_eps, init)
-        self.decoder = TiedLinear(word_embeddings, init)
-        self.bias = self.decoder.bias                                       # its Hugging Face name
+        self.bias = init.zeros(config.vocab_size)
+        self.decoder = TiedLinear(word_embeddings, self.bias)
         self.act, self.act_backward = F.ACTIVATIONS[config.hidden_act]
 
     def forward(self, x: Array) -> tuple[Array, MaskedLMCache]:

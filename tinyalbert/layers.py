@@ -28,9 +28,9 @@ class TiedLinear(Layer):
     The table then has two uses and one gradient: this product's share is added to the lookup's.
     """
 
-    def __init__(self, weight: Parameter, init: Initializer) -> None:
+    def __init__(self, weight: Parameter, bias: Parameter) -> None:
         self.weight = weight
-        self.bias = init.zeros(len(weight.data))
+        self.bias = bias
 
     def forward(self, x: Array) -> tuple[Array, Array]:
         return F.linear(x, self.weight.data.T, self.bias.data), x        # [..., out]

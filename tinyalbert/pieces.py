@@ -68,13 +68,16 @@ class PieceModel:
         return [*digits, *rest, ","]
 
     def spans(self, text: str, pieces: list[str]) -> list[tuple[int, int]]:
-        """Where each of `split(text)` lies in `text`, without the space that "▁" stands for."""
-        normalized, origin = self._processor.normalize(text, with_offsets=True)
+        """The (start, end) in `text` of each of `split(text)`, less the space of its "▁".
+
+        A "▁" on its own gets the character after it, as in Hugging Face.
+        """
+        _, origin = self._processor.normalize(text, with_offsets=True)
         spans, stop = [], 0
         for piece in pieces:
             start = stop + len(piece) - len(piece.lstrip("▁"))
             stop += len(piece)
-            # Up to where the next character comes from: that takes in what NFKC merged or dropped.
-            end = max(origin[stop], origin[stop - 1] + 1) if start < stop else origin[start]
-            spans.append((origin[start], end))
+            last = max(start, stop - 1)
+            # Up to where the next character comes from: NFKC may have merged or dropped some.
+            spans.append((origin[start], max(origin[last + 1], origin[last] + 1)))
         return spans

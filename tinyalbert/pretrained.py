@@ -32,15 +32,17 @@ class PreTrainedModel(Layer):
     backend: Backend
     dtype: Any
 
-    def state_dict(self, *, gradients: bool = False) -> dict[str, np.ndarray]:
+    def state_dict(self, *, gradients: bool = False, tied: bool = True) -> dict[str, np.ndarray]:
         """Every tensor, or its gradient, on the host, by Hugging Face name and layout.
 
         A tensor that is used in several places (the tied decoder; the shared half under partial
-        sharing) stands under each of its names, as in PyTorch's `state_dict`.
+        sharing) stands under each of its names, as in PyTorch's `state_dict`; with tied=False
+        only under the first, as in files.
         """
+        named = self.walk() if tied else self.named_parameters().items()
         return {hugging_face_name(name): to_hugging_face(
                     name, self.backend.to_numpy(p.grad if gradients else p.data))
-                for name, p in self.walk()}
+                for name, p in named}
 
     def load_state_dict(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Copy tensors named as in `state_dict` into the parameters; a tied tensor may stand under

@@ -1,25 +1,26 @@
 """Prose to sentences, by rule.
 
-A sentence ends at . ! ? or an ellipsis that white space follows, or at 。！？ (nothing need follow).
-It does not end before a lower-case letter, after an abbreviation or an initial, or after the number
-of a list item. The rules are for English; other languages with the same marks are split well enough
-for pretraining, which needs sentence boundaries only to choose where a segment begins.
+A sentence ends at . ! ? or an ellipsis that white space follows, or at 。！？ whatever follows. It
+does not end before a lower-case letter, after an abbreviation or an initial, or after the number
+of a list item. The rules are for English; other languages with the same marks are split well
+enough for pretraining, where a sentence boundary is only a place at which a segment may begin.
 """
 
 from __future__ import annotations
 
 import re
 
-_MARK = re.compile(r"""(?P<mark>[.!?…]+)["'”’)\]]*\s+|[。！？]+[」』”’）]*\s*""")
+_MARK = re.compile(r"""(?<![.!?…])(?P<mark>[.!?…]+)["'”’)\]]*\s|[。！？]+[」』”’）]*\s?""")
 _LAST_WORD = re.compile(r"""[^\s("'“‘\[—-]*$""")
 _DOTTED = re.compile(r"(?:[A-Za-z]\.)+[A-Za-z]")  # U.S, p.m: the last dot is the mark itself
 _OPENING = "\"'“‘(["
-_BEFORE_NAME = frozenset(
-    "mr mrs ms messrs mme dr prof rev hon gen col maj capt lt lieut sgt gov sen rep pres adm st mt "
-    "vs viz jan feb mar apr aug sept oct nov dec".split()
+_BEFORE_NAME = re.compile(
+    "mrs?|ms|messrs|mme|dr|prof|rev|hon|gen|col|maj|capt|lt|lieut|sgt|gov|sen|rep|pres|adm|st|mt|"
+    "vs|viz|jan|feb|mar|apr|aug|sept|oct|nov|dec",
+    re.IGNORECASE,
 )
-_BEFORE_NUMBER = frozenset(
-    "no nos vol p pp sec sect art fig ch jan feb mar apr aug sept oct nov dec".split()
+_BEFORE_NUMBER = re.compile(
+    "nos?|vol|pp?|sect?|art|fig|ch|jan|feb|mar|apr|aug|sept|oct|nov|dec", re.IGNORECASE
 )
 
 
@@ -52,7 +53,7 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     last = _LAST_WORD.search(head)
     word = last[0] if last else ""
     if follows.isdigit():
-        return word.lower() not in _BEFORE_NUMBER
+        return not _BEFORE_NUMBER.fullmatch(word)
     initial = len(word) == 1 and word.isupper() and word != "I"
-    list_item = text[start : match.start()].isdigit()
-    return not (initial or list_item or _DOTTED.fullmatch(word) or word.lower() in _BEFORE_NAME)
+    list_item = match.start() - start < 4 and text[start : match.start()].isdigit()
+    return not (initial or list_item or _DOTTED.fullmatch(word) or _BEFORE_NAME.fullmatch(word))

@@ -19,6 +19,7 @@ import os
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Protocol
@@ -26,7 +27,7 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
-from .corpus import corpus_digest, read_documents
+from .corpus import corpus_files, digest_files, read_documents
 from .errors import InputError
 
 FORMAT = 1
@@ -44,20 +45,14 @@ class Tokenizer(Protocol):
     def save_pretrained(self, directory: Path) -> None: ...
 
 
+@dataclass(frozen=True, eq=False)
 class Shard:
-    """Some documents, all in one token array; `documents` are those that belong to this split."""
+    """Some documents in one token array; `documents` are those that belong to this split."""
 
-    def __init__(
-        self,
-        tokens: np.ndarray,
-        sentence_starts: np.ndarray,
-        document_starts: np.ndarray,
-        documents: np.ndarray,
-    ) -> None:
-        self.tokens = tokens  # [tokens]
-        self.sentence_starts = sentence_starts  # [sentences + 1]
-        self.document_starts = document_starts  # [all documents + 1]
-        self.documents = documents  # [documents of the split], ascending
+    tokens: np.ndarray  # [tokens], mapped from the file
+    sentence_starts: np.ndarray  # [sentences + 1]
+    document_starts: np.ndarray  # [all documents + 1]
+    documents: np.ndarray  # [documents of the split], ascending
 
     def sentence_bounds(self, document: int) -> np.ndarray:
         """[sentences of the document + 1]: sentence i is tokens[bounds[i] : bounds[i + 1]]."""
@@ -95,12 +90,14 @@ class Shards:
     def __getitem__(self, i: int) -> Shard:
         entry = self._index["shards"][i]
         try:
-            arrays = [np.load(_array_path(self.folder, i, a), mmap_mode="r") for a in _ARRAYS]
+            tokens, sentences, documents = (
+                np.load(_array_path(self.folder, i, name), mmap_mode="r") for name in _ARRAYS
+            )
         except (OSError, ValueError, EOFError) as error:
             raise self._damaged(f"shard {i:05} cannot be read", error) from error
-        if _checksum(arrays) != entry["crc32"]:
+        if _checksum([tokens, sentences, documents]) != entry["crc32"]:
             raise self._damaged(f"shard {i:05} does not have the checksum it was written with")
-        return Shard(*arrays, documents=self._documents[i])
+        return Shard(tokens, sentences, documents, self._documents[i])
 
     @property
     def num_documents(self) -> int:
@@ -155,8 +152,9 @@ def build_shards(
 
     Raises InputError for a corpus that cannot be read or a directory that cannot be written.
     """
-    parts = [FORMAT, corpus_digest(source), _tokenizer_digest(tokenizer), one_sentence_per_line]
-    fingerprint = hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+    corpus = digest_files(corpus_files(source))
+    identity = [FORMAT, corpus, _tokenizer_digest(tokenizer), one_sentence_per_line]
+    fingerprint = hashlib.blake2b(repr(identity).encode(), digest_size=8).hexdigest()
     folder = Path(directory) / fingerprint
     if not folder.exists():
         documents = read_documents(source, one_sentence_per_line=one_sentence_per_line)
@@ -179,19 +177,18 @@ def _tokenizer_digest(tokenizer: Tokenizer) -> str:
     """A hash of the files that the tokenizer saves: they are all it depends on."""
     with TemporaryDirectory() as folder:
         tokenizer.save_pretrained(Path(folder))
-        return corpus_digest(folder)
+        return digest_files(sorted(Path(folder).iterdir()))
 
 
 def _write(
-    documents: Iterable[list[str]], source: str, tokenizer: Tokenizer, folder: Path, progress: bool
+    documents: Iterator[list[str]], source: str, tokenizer: Tokenizer, folder: Path, progress: bool
 ) -> None:
-    token_type = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
-    entries = []
-    for i, buffers in enumerate(_tokenize(documents, tokenizer, progress)):
-        arrays = [np.array(buffers[0], dtype=token_type), *map(np.array, buffers[1:])]
-        for name, values in zip(_ARRAYS, arrays, strict=True):
-            _save(_array_path(folder, i, name), values)
-        entries.append({"documents": len(arrays[2]) - 1, "crc32": _checksum(arrays)})
+    entries: list[dict[str, int]] = []
+    with tqdm(unit="token", unit_scale=True, desc="tokenizing", disable=not progress) as bar:
+        while len((arrays := _next_shard(documents, tokenizer, bar))[0]):
+            for name, values in zip(_ARRAYS, arrays, strict=True):
+                _save(_array_path(folder, len(entries), name), values)
+            entries.append({"documents": len(arrays[2]) - 1, "crc32": _checksum(arrays)})
     if not entries:
         raise InputError(f"{source}: nothing is left of its text after tokenizing")
     _save(folder / "word_starts.npy", tokenizer.word_start_table())
@@ -199,27 +196,24 @@ def _write(
     (folder / "index.json").write_text(json.dumps(index, indent=1), "utf-8")
 
 
-def _tokenize(
-    documents: Iterable[list[str]], tokenizer: Tokenizer, progress: bool
-) -> Iterator[tuple[array, array, array]]:
-    """Tokens, sentence starts and document starts, shard by shard; no document is divided."""
-    tokens, sentences, documents_ = buffers = array("I"), array("q", [0]), array("q", [0])
-    with tqdm(unit="token", unit_scale=True, desc="tokenizing", disable=not progress) as bar:
-        for document in documents:
-            before = len(tokens)
-            for sentence in document:
-                ids = tokenizer.encode(sentence, add_special_tokens=False)
-                if ids:
-                    tokens.extend(ids)
-                    sentences.append(len(tokens))
-            if len(tokens) > before:
-                documents_.append(len(sentences) - 1)
-            bar.update(len(tokens) - before)
-            if len(tokens) >= SHARD_TOKENS:
-                yield buffers
-                tokens, sentences, documents_ = buffers = array("I"), array("q", [0]), array("q", [0])
-    if tokens:
-        yield buffers
+def _next_shard(
+    documents: Iterator[list[str]], tokenizer: Tokenizer, bar: tqdm
+) -> list[np.ndarray]:
+    """Tokens, sentence starts and document starts of as many documents as fill a shard."""
+    tokens, sentences, starts = array("I"), array("q", [0]), array("q", [0])
+    for document in documents:
+        for sentence in document:
+            ids = tokenizer.encode(sentence, add_special_tokens=False)
+            if ids:
+                tokens.extend(ids)
+                sentences.append(len(tokens))
+                bar.update(len(ids))
+        if len(sentences) - 1 > starts[-1]:  # else nothing was left of the document
+            starts.append(len(sentences) - 1)
+        if len(tokens) >= SHARD_TOKENS:
+            break
+    token_type = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
+    return [np.array(tokens, dtype=token_type), np.array(sentences), np.array(starts)]
 
 
 def _array_path(folder: Path, i: int, name: str) -> Path:
@@ -236,5 +230,5 @@ def _save(path: Path, values: np.ndarray) -> None:
 def _checksum(arrays: Iterable[np.ndarray]) -> int:
     crc = 0
     for values in arrays:
-        crc = zlib.crc32(values, crc)
+        crc = zlib.crc32(values.data, crc)
     return crc

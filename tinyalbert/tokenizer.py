@@ -31,7 +31,7 @@ from .batch_encoding import (
     truncate,
 )
 from .errors import InputError
-from .files import write_atomically
+from .files import read_json_object, write_atomically
 from .normalization import Normalizer
 from .pieces import PieceModel, is_start_piece
 
@@ -77,15 +77,15 @@ class AlbertTokenizer:
         return cls(directory / "spiece.model", **_read_config(directory / "tokenizer_config.json"))
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write what `from_pretrained`, here and in Hugging Face, reads. Each file is replaced
-        in one step, `spiece.model` last."""
+        """Write what `from_pretrained` reads, here and in Hugging Face; each file in one step."""
         config = {"tokenizer_class": "AlbertTokenizer", **vars(self.normalizer),
-                  "model_max_length": self.model_max_length, **SPECIAL_TOKENS}
+                  "model_max_length": self.model_max_length, **SPECIAL_TOKENS,
+                  # Else transformers 5 cuts at "(" or "." first: "3.0" -> "▁3" "." "▁0".
+                  "additional_special_tokens": []}
         mask = {"content": self.mask_token, "lstrip": True, "normalized": False, "rstrip": False,
                 "single_word": False}
-        special_tokens_map = SPECIAL_TOKENS | {"mask_token": mask}
         for name, content in (("tokenizer_config.json", config),
-                              ("special_tokens_map.json", special_tokens_map)):
+                              ("special_tokens_map.json", SPECIAL_TOKENS | {"mask_token": mask})):
             write_atomically(Path(directory, name), json.dumps(content, indent=2).encode())
         write_atomically(Path(directory, "spiece.model"), self.model.content)
 
@@ -181,15 +181,13 @@ class AlbertTokenizer:
         truncation: to max_length, by shortening the longer text (True, "longest_first"; the
             second one on a tie), "only_first" or "only_second".
         """
-        check_options(padding, truncation, return_tensors, has_pair=text_pair is not None)
+        check_options(padding, truncation, max_length, return_tensors, text_pair is not None)
         pairs = as_pairs(text, text_pair)
         cls, sep = ([self.cls_token_id], [self.sep_token_id]) if add_special_tokens else ([], [])
         limit = self.model_max_length if max_length is None else max_length
         room = limit - len(cls) - len(sep) * len(pairs[0])
         if room < 0:
             raise InputError(f"max_length {limit} is too small for the special tokens alone")
-        if max_length is not None and not truncation and padding != "max_length":
-            raise InputError("max_length has no effect without truncation or padding='max_length'")
 
         rows = []
         for pair in pairs:
@@ -234,22 +232,13 @@ class AlbertTokenizer:
         if part in SPECIAL_TOKENS.values():
             return [(0, len(part))]
         origin = self.normalizer.align(part)
-        return [(origin[start][0], origin[end - 1][1] if start < end else origin[start][0])
+        return [(origin[start][0], origin[end - 1][1])
                 for start, end in self.model.spans(self.normalizer.normalize(part), pieces)]
 
 
 def _read_config(path: Path) -> dict[str, Any]:
     """Our arguments out of a `tokenizer_config.json`; none if there is no such file."""
-    try:
-        config = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise InputError(f"{path} must hold a JSON object, not a {type(config).__name__}")
+    config = read_json_object(path) if path.exists() else {}
     arguments = {name: config[name] for name in CONFIG_TYPES if config.get(name) is not None}
     for name, value in arguments.items():
         if type(value) is not CONFIG_TYPES[name]:

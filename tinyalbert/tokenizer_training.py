@@ -10,17 +10,24 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from .errors import InputError
 from .files import write_atomically
 from .normalization import Normalizer
 from .tokenizer import AlbertTokenizer
 
-# From the README of google-research/albert. Ids: 0 <pad>, 1 <unk>, 2-4 and 5-12 these two lists.
-CONTROL_SYMBOLS = ["[CLS]", "[SEP]", "[MASK]"]
-USER_DEFINED_SYMBOLS = ["(", ")", '"', "-", ".", "–", "£", "€"]
-LONGEST_SENTENCE = 2**30    # bytes, the most it takes; it drops longer ones silently
-RESERVED = "\u2585"         # its own mark for unknown characters; it drops sentences that hold one
+# From the README of google-research/albert. Ids: 0 <pad>, 1 <unk>, then the symbols, in this order.
+SETTINGS: dict[str, Any] = {
+    "model_type": "unigram", "pad_id": 0, "unk_id": 1, "eos_id": -1, "bos_id": -1,
+    "control_symbols": ["[CLS]", "[SEP]", "[MASK]"],
+    "user_defined_symbols": ["(", ")", '"', "-", ".", "–", "£", "€"],
+    "shuffle_input_sentence": True, "input_sentence_size": 10_000_000,
+}
+# Ours: longer sentences (bytes) are dropped silently; errors are raised, so nothing needs a log.
+SETTINGS |= {"max_sentence_length": 2**30, "minloglevel": 2}
+# U+2585 is its own mark for unknown text: it drops sentences that hold one. U+FFFD is broken text.
+UNUSABLE = str.maketrans("\u2585\ufffd", "  ")
 
 
 def train_tokenizer(sentences: Iterable[str], directory: str | Path, *, vocab_size: int = 30000,
@@ -54,12 +61,8 @@ def train_tokenizer(sentences: Iterable[str], directory: str | Path, *, vocab_si
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(corpus), model_writer=model, model_type="unigram",
-            vocab_size=vocab_size, character_coverage=character_coverage,
-            pad_id=0, unk_id=1, eos_id=-1, bos_id=-1, control_symbols=CONTROL_SYMBOLS,
-            user_defined_symbols=USER_DEFINED_SYMBOLS, shuffle_input_sentence=True,
-            input_sentence_size=10_000_000, max_sentence_length=LONGEST_SENTENCE,
-            minloglevel=2)    # errors only, and those are raised as well
+            sentence_iterator=iter(corpus), model_writer=model,
+            vocab_size=vocab_size, character_coverage=character_coverage, **SETTINGS)
     except Exception as error:
         if corpus.failure:
             raise corpus.failure from None
@@ -83,19 +86,26 @@ class _Corpus:
 
     def __iter__(self) -> Iterator[str]:
         try:
-            for number, sentence in enumerate(self.sentences, start=1):
-                if not isinstance(sentence, str):
-                    raise InputError(f"sentence {number} must be a string, not {sentence!r:.50}")
-                yield self.normalizer.normalize(sentence).replace(RESERVED, " ")
+            yield from self._checked()
         except BaseException as failure:
             self.failure = failure
             raise
 
+    def _checked(self) -> Iterator[str]:
+        is_empty = True
+        for number, sentence in enumerate(self.sentences, start=1):
+            if not isinstance(sentence, str):
+                raise InputError(f"sentence {number} must be a string, not {sentence!r:.50}")
+            text = self.normalizer.normalize(sentence).translate(UNUSABLE)
+            if any(c.isprintable() and c != " " for c in text):
+                is_empty = False
+                yield text
+        if is_empty:
+            raise InputError("there is no text to train a tokenizer on: every sentence is empty")
+
 
 def _explain(message: str, vocab_size: int) -> str | None:
     """SentencePiece's message as one that says what to do; None if it is none of the user's."""
-    if "sentences_.empty()" in message or "all_chars_count" in message:
-        return "there is no text to train a tokenizer on: every sentence is empty"
     if found := re.search(r"size too high .* value <= (\d+)", message):
         return (f"vocab_size {vocab_size} is too large: this corpus supports {found[1]} pieces, so "
                 f"set vocab_size to at most {found[1]} or give more text")

@@ -17,11 +17,11 @@ from tiny import (
 )
 
 torch = pytest.importorskip("torch", reason="the reference tests need PyTorch")
-pytest.importorskip("transformers", reason="the reference tests need transformers")
+transformers = pytest.importorskip("transformers", reason="the reference tests need transformers")
 
-from hugging_face import loss, same_dropout, summed_gradients, tensors, twin  # noqa: E402
+from hugging_face import OURS, loss, same_dropout, summed_gradients, tensors, twin  # noqa: E402
 
-from tinyalbert import AlbertForPreTraining  # noqa: E402
+from tinyalbert import AlbertConfig, AlbertForPreTraining  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -137,6 +137,13 @@ def test_default_inputs() -> None:
     with torch.no_grad():
         expected = twin(model).eval()(torch.tensor(ids))
     assert_close(model(ids).prediction_logits, expected.prediction_logits, 1e-10)
+
+
+def test_a_configuration_of_theirs_means_the_same_here() -> None:
+    theirs = transformers.AlbertConfig()
+    assert AlbertConfig.from_dict(theirs.to_dict()) == AlbertConfig()
+    shared = {key: value for key, value in AlbertConfig().to_dict().items() if key not in OURS}
+    assert shared == {key: getattr(theirs, key) for key in shared}
 
 
 def test_their_gradients_differ_where_the_weights_do() -> None:

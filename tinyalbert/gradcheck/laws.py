@@ -1,0 +1,108 @@
+"""The laws of the protocol that no single slope shows (see layer.py).
+
+A layer that breaks one of them may have right gradients, until it is applied twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..layer import Layer
+from .experiment import Experiment, to_host
+
+
+def is_repeatable(e: Experiment) -> bool:
+    """The same seed, the same output."""
+    return bool(np.allclose(to_host(e.forward()[0]), to_host(e.forward()[0]), rtol=1e-9, atol=1e-12,
+                            equal_nan=True))
+
+
+def broken_laws(e: Experiment) -> list[str]:
+    """A sentence for each law that does not hold; none for a good layer."""
+    if not is_repeatable(e):
+        return ["forward is not repeatable: two evaluations with the same seed differ. Dropout must "
+                "draw from the `rng` it is given, from nothing else, and nothing may be left over "
+                "from the call before."]
+    return [*forward_laws(e), *backward_laws(e), *addition_law(e)]
+
+
+def forward_laws(e: Experiment) -> Iterator[str]:
+    held, before = attributes(e.layer), state(e)
+    e.forward()
+    for name in changed(before, state(e)):
+        yield f"forward writes to `{name}`."
+    now = attributes(e.layer)
+    for name in now:
+        if name not in held or now[name] is not held[name]:
+            yield (f"forward leaves `{name}` on the layer: the next application overwrites it. What "
+                   "backward needs belongs in the cache.")
+
+
+def backward_laws(e: Experiment) -> Iterator[str]:
+    _, cache = e.forward()
+    dy, given, remembered = e.dy.copy(), state(e), copies(cache)
+    d_inputs = e.backward(dy, cache)
+    if changed({"": to_host(e.dy)}, {"": to_host(dy)}):
+        yield "backward writes to dy, which the caller may still need."
+    for name in changed(given, state(e)):
+        yield f"backward writes to `{name}`."
+    if changed(remembered, copies(cache)):
+        yield "backward writes to its cache."
+    first = next(iter(e.tensors()), "")
+    if first.startswith("input ") and next(iter(e.arguments)) == first[6:] and (
+            not d_inputs or d_inputs[0] is None):
+        yield f"backward returns no gradient for `{first}`."
+    for name, gradient in e.gradients().items():
+        if gradient.shape != e.tensors()[name].shape:
+            yield (f"the gradient of `{name}` has shape {list(gradient.shape)} instead of "
+                   f"{list(e.tensors()[name].shape)}: transposed, or summed over the wrong axes.")
+
+
+def addition_law(e: Experiment) -> Iterator[str]:
+    for name in not_doubled(e):
+        yield (f"backward overwrites the gradient of `{name}`: a second call must double it. Write "
+               "`+=`, not `=`.")
+
+
+def not_doubled(e: Experiment) -> list[str]:
+    """The parameters whose gradient is not twice as large after two calls."""
+    once, twice = e.gradients(), e.gradients(calls=2)
+    return [name for name in e.parameters if once[name].shape == twice[name].shape
+            and not np.allclose(2 * once[name], twice[name], rtol=1e-9,
+                                atol=1e-9 * np.abs(once[name]).max(initial=0), equal_nan=True)]
+
+
+# --- before and after
+
+
+def state(e: Experiment) -> dict[str, np.ndarray]:
+    return {name: np.array(to_host(tensor)) for name, tensor in e.tensors().items()}
+
+
+def copies(cache: Any) -> dict[str, np.ndarray]:
+    """Every array in a cache, however it is nested, by its place."""
+    if hasattr(cache, "dtype"):
+        return {"": np.array(to_host(cache))}
+    if not isinstance(cache, (tuple, list)):
+        return {}
+    return {f"{i}.{place}": array for i, part in enumerate(cache)
+            for place, array in copies(part).items()}
+
+
+def attributes(layer: Layer | None, prefix: str = "") -> dict[str, Any]:
+    """What a layer and its sub-layers hold, by path: the objects themselves."""
+    held: dict[str, Any] = {}
+    for name, value in vars(layer).items() if layer else ():
+        for key, child in enumerate(value) if isinstance(value, list) else [("", value)]:
+            path = f"{prefix}{name}.{key}".rstrip(".")
+            held[path] = child
+            if isinstance(child, Layer):
+                held |= attributes(child, f"{path}.")
+    return held
+
+
+def changed(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> list[str]:
+    return [name for name in before if not np.array_equal(before[name], after[name], equal_nan=True)]

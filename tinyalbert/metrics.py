@@ -1,0 +1,114 @@
+"""What a training writes down: means over a few steps, one JSON object a line."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .backend import array_module
+from .batches import Batch
+from .errors import InputError
+from .functional import IGNORED
+from .run import read_metrics
+from .files import write_atomically
+
+
+class Means:
+    """Running means since the last `take`: of losses and gradient norms per step, of accuracies
+    per prediction."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.sums: dict[str, float] = defaultdict(float)
+        self.counts: dict[str, float] = defaultdict(float)
+        self.tokens = self.pairs = 0
+        self.last_loss = 0.0
+        self.started = time.perf_counter()
+
+    def add(self, weight: float = 1.0, **values: float) -> None:
+        for name, value in values.items():
+            self.sums[name] += weight * value
+            self.counts[name] += weight
+
+    def add_output(self, out: Any, batch: Batch) -> None:
+        """The losses and accuracies of one forward pass with labels; words weigh by their number,
+        so the mean over batches is the mean over predictions."""
+        words = batch.labels[batch.labels != IGNORED]                       # [M]
+        orders = batch.sentence_order_label                                 # [B]
+        asked = orders != IGNORED
+        self.last_loss = float(out.loss)
+        self.add(loss=self.last_loss)
+        if len(words):
+            self.add(len(words), masked_lm_loss=float(out.masked_lm_loss),
+                     masked_lm_accuracy=accuracy(out.prediction_logits, words))
+        if asked.any():
+            self.add(int(asked.sum()), sop_loss=float(out.sop_loss),
+                     sentence_order_accuracy=accuracy(out.sop_logits, orders))
+        self.tokens += int(batch.attention_mask.sum())
+        self.pairs += int(asked.sum())
+
+    def take(self) -> dict[str, Any]:
+        """The means, tokens per second, and the number of sentence pairs; then start over."""
+        seconds = time.perf_counter() - self.started
+        means: dict[str, Any] = {name: self.sums[name] / self.counts[name] for name in self.sums}
+        means["tokens_per_second"] = round(self.tokens / seconds, 1)
+        if self.pairs:
+            means["pairs"] = self.pairs
+        self.reset()
+        return means
+
+
+def accuracy(logits: Any, labels: np.ndarray) -> float:
+    """The share of rows whose largest logit is the label's, among the labels that are asked for."""
+    xp = array_module(logits)
+    asked = labels != IGNORED
+    right = logits.argmax(-1) == xp.asarray(labels)
+    return float((right & xp.asarray(asked)).sum()) / max(int(asked.sum()), 1)
+
+
+class MetricsLog:
+    """metrics.jsonl, and TensorBoard events beside it if asked for.
+
+    resume_at: lines of later steps, which the resumed run will write again, are dropped; 0 starts
+    an empty file.
+    """
+
+    def __init__(self, run: Path, *, resume_at: int = 0, tensorboard: bool = False) -> None:
+        self.path = run / "metrics.jsonl"
+        lines = [line for line in read_metrics(run) if line["step"] <= resume_at] if resume_at else []
+        write_atomically(self.path, b"".join(encoded(line) for line in lines))
+        self.seconds = lines[-1]["seconds"] if lines else 0.0       # of the run so far
+        self.started = time.perf_counter()
+        self.events = None
+        if tensorboard:
+            try:
+                from tensorboardX import SummaryWriter
+            except ImportError as error:
+                raise InputError("tensorboard needs a package: pip install "
+                                 "'tinyalbert[tensorboard]'") from error
+            self.events = SummaryWriter(str(run / "tensorboard"))
+
+    def write(self, kind: str, step: int, **values: Any) -> dict[str, Any]:
+        """Append a line and return it."""
+        seconds = self.seconds + time.perf_counter() - self.started
+        line = {"kind": kind, "step": step, **values, "seconds": round(seconds, 2)}
+        try:
+            with open(self.path, "ab") as file:
+                file.write(encoded(line))
+        except OSError as error:
+            raise InputError(f"cannot write {self.path}: {error.strerror}") from error
+        for name, value in values.items():
+            if self.events and isinstance(value, (int, float)):
+                self.events.add_scalar(f"{kind}/{name}", value, step)
+        return line
+
+
+def encoded(line: dict[str, Any]) -> bytes:
+    return (json.dumps(line) + "\n").encode()

@@ -1,0 +1,126 @@
+"""Everything a pretraining run depends on besides the model's shape, and the presets.
+
+Each field is a flag of `tinyalbert pretrain` and a key of a config file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, get_args
+
+from .config import PUBLISHED, AlbertConfig, check_keys
+from .errors import InputError
+from .masking import Masking, Strategy
+from .optim import Schedule
+from .segments import Objective, Segments
+
+Optimizer = Literal["adamw", "lamb"]
+
+
+def setting(default: Any, help: str) -> Any:
+    """A field with its one-line explanation, which `--help` prints."""
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How an ALBERT is pretrained. Raises InputError when a value is impossible."""
+
+    corpus: str = setting("sotu", "built-in name (sotu, shakespeare), .txt, .jsonl, folder, glob, .gz")
+    held_out: int | None = setting(None, "documents kept for evaluation (default: one in twenty)")
+    one_sentence_per_line: bool | None = setting(
+        None, "the .txt has a sentence per line, a blank line between documents (default: guess)")
+    max_seq_length: int = setting(512, "tokens per sequence, [CLS] and [SEP] included")
+    objective: Objective = setting("sop", "sentence task beside masked words: sop, nsp or none")
+    sop_strict: bool = setting(True, "never turn a single-sentence chunk into an NSP negative")
+    short_seq_prob: float = setting(0.1, "share of documents cut into shorter sequences")
+    masking: Strategy = setting("ngram", "what is hidden together: ngram, whole_word or token")
+    masked_lm_prob: float = setting(0.15, "share of the tokens that is hidden")
+    max_predictions_per_seq: int | None = setting(None, "at most this many hidden (Google: 20)")
+
+    batch_size: int = setting(32, "sequences per forward pass")
+    gradient_accumulation_steps: int = setting(1, "forward passes per update")
+    max_steps: int | None = setting(None, "updates (default: as many as fit into --minutes)")
+    minutes: float = setting(5.0, "length of the training when max_steps is not given")
+    optimizer: Optimizer = setting("adamw", "adamw or lamb")
+    learning_rate: float = setting(1e-3, "peak rate")
+    warmup_ratio: float = setting(0.1, "share of the steps in which the rate rises")
+    schedule: Schedule = setting("linear", "how the rate falls: linear, cosine, constant")
+    adam_beta1: float = setting(0.9, "decay of the mean of the gradients")
+    adam_beta2: float = setting(0.999, "decay of the mean of their squares")
+    adam_epsilon: float = setting(1e-6, "added to the root of the mean square")
+    bias_correction: bool = setting(False, "divide both means by 1 - beta^t, as PyTorch does")
+    weight_decay: float = setting(0.01, "decoupled; biases and LayerNorm are never decayed")
+    max_grad_norm: float = setting(1.0, "joint length the gradients are clipped to (0: never)")
+    unigram_bias: bool = setting(False, "start the output bias at the log frequency of each piece")
+
+    seed: int = setting(12345, "of the weights, the text order, the masks and the dropout")
+    backend: Literal["numpy", "cupy"] = setting("numpy", "array library: numpy, or cupy on a GPU")
+    log_every: int = setting(20, "steps between lines of metrics.jsonl")
+    eval_every: int = setting(200, "steps between evaluations on held-out text")
+    eval_batches: int = setting(20, "batches of an evaluation during training (the last: all)")
+    save_every: int = setting(200, "steps between checkpoints")
+    keep_checkpoints: int = setting(2, "checkpoints kept; the older ones are deleted")
+    tensorboard: bool = setting(False, "also write TensorBoard events (pip install tensorboardX)")
+
+    def __post_init__(self) -> None:
+        self.segments(), self.masked_lm()        # they check their own part
+        for name, choices in (("optimizer", Optimizer), ("schedule", Schedule)):
+            if getattr(self, name) not in get_args(choices):
+                raise InputError(f"{name} must be one of {', '.join(get_args(choices))}, "
+                                 f"not {getattr(self, name)!r}")
+        for name in ("batch_size", "gradient_accumulation_steps", "log_every", "eval_every",
+                     "eval_batches", "save_every", "keep_checkpoints"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise InputError(f"max_steps must be at least 1, not {self.max_steps}")
+        for name in ("minutes", "learning_rate", "adam_epsilon"):
+            if not getattr(self, name) > 0:
+                raise InputError(f"{name} must be greater than 0, not {getattr(self, name)}")
+        for name in ("warmup_ratio", "adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must be in [0, 1), not {getattr(self, name)}")
+        for name in ("weight_decay", "max_grad_norm", "seed"):
+            if not getattr(self, name) >= 0:
+                raise InputError(f"{name} must not be negative: {getattr(self, name)}")
+
+    def segments(self) -> Segments:
+        return Segments(self.max_seq_length, self.objective, self.short_seq_prob, self.sop_strict)
+
+    def masked_lm(self) -> Masking:
+        return Masking(self.masking, self.masked_lm_prob, self.max_predictions_per_seq)
+
+    def replace(self, **changes: Any) -> PretrainConfig:
+        """A copy with some fields changed; an unknown name is an InputError."""
+        check_keys(changes, [f.name for f in fields(self)], "PretrainConfig")
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> PretrainConfig:
+        check_keys(values, [f.name for f in fields(cls)], "PretrainConfig")
+        return cls(**values)
+
+
+# (model, training) by name. The published sizes train as the paper did, scaled by the user.
+_DEMO = (
+    AlbertConfig(vocab_size=4096, embedding_size=128, hidden_size=256, num_hidden_layers=2,
+                 num_attention_heads=4, intermediate_size=1024, max_position_embeddings=128),
+    PretrainConfig(max_seq_length=64, batch_size=32, learning_rate=2e-3),
+)
+_SMALL = (
+    AlbertConfig(vocab_size=8000, embedding_size=128, hidden_size=256, num_hidden_layers=6,
+                 num_attention_heads=4, intermediate_size=1024),
+    PretrainConfig(max_seq_length=128, minutes=60),
+)
+PRESETS: dict[str, tuple[AlbertConfig, PretrainConfig]] = {
+    "demo": _DEMO,
+    "small": _SMALL,
+    **{name: (model, PretrainConfig(optimizer="lamb", learning_rate=1.76e-3, batch_size=16,
+                                    gradient_accumulation_steps=256, warmup_ratio=1 / 40,
+                                    max_predictions_per_seq=20, max_steps=125_000))
+       for name, model in PUBLISHED.items()},
+}

@@ -1,0 +1,73 @@
+"""A run's folder: what pretraining leaves behind, and how to load it.
+
+    RUN/config.json, model.safetensors     the model, as Hugging Face Transformers reads it
+        spiece.model, tokenizer_config.json, special_tokens_map.json
+        pretrain.json                      every setting of the training
+        metrics.jsonl                      one JSON object a line
+        checkpoints/, shards/              to go on from; the tokenized corpus
+        report.html, figures/              made by `tinyalbert report`
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .checkpoint import to_safetensors
+from .config import AlbertConfig
+from .errors import InputError
+from .files import write_atomically
+from .model import AlbertForPreTraining
+
+if TYPE_CHECKING:
+    from .tokenizer import AlbertTokenizer
+
+
+def save_model(run: Path, model: AlbertForPreTraining) -> None:
+    """Write config.json and model.safetensors."""
+    config = {"architectures": ["AlbertForPreTraining"], "model_type": "albert",
+              **model.config.to_dict()}
+    write_atomically(run / "model.safetensors", to_safetensors(model.state_dict(tied=False)))
+    write_json(run / "config.json", config)
+
+
+def load_run(run: str | Path, *, backend: str = "numpy") -> tuple[AlbertForPreTraining,
+                                                                  AlbertTokenizer]:
+    """The model and the tokenizer of a run; InputError if the folder is not one, or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    from .tokenizer import AlbertTokenizer
+
+    run = Path(run)
+    if not (run / "config.json").exists():
+        raise InputError(f"{run} is not a run: it holds no config.json (tinyalbert pretrain --out "
+                         f"{run} makes one)")
+    if not (run / "model.safetensors").exists():
+        raise InputError(f"{run} holds no model.safetensors: its training has not saved a model yet")
+    model = AlbertForPreTraining(AlbertConfig.from_json_file(run / "config.json"), backend=backend)
+    try:
+        tensors = load((run / "model.safetensors").read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{run / 'model.safetensors'} cannot be read: {error}") from error
+    model.load_state_dict(tensors)
+    return model, AlbertTokenizer.from_pretrained(run)
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; a last line that a crash cut short is left out."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    metrics = []
+    for number, line in enumerate(lines, 1):
+        try:
+            metrics.append(json.loads(line))
+        except ValueError as error:
+            if number < len(lines):
+                raise InputError(f"{path}, line {number} is not JSON: {error}") from error
+    return metrics
+
+
+def write_json(path: Path, values: Any) -> None:
+    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())
