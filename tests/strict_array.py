@@ -30,9 +30,9 @@ import numpy as np
 
 from tinyalbert.backend import Backend
 
-FUNCTIONS = ("arange", "exp", "log", "maximum", "sqrt", "tanh", "where", "zeros_like")
-METHODS = ("astype", "copy", "max", "mean", "min", "reshape", "sum", "swapaxes", "transpose")
-OPERATORS = ("add", "sub", "mul", "truediv", "matmul", "and", "or")
+FUNCTIONS = ("arange", "exp", "log", "maximum", "sqrt", "tanh", "where", "zeros", "zeros_like")
+METHODS = ("astype", "copy", "max", "mean", "reshape", "sum", "swapaxes", "transpose")
+OPERATORS = ("add", "sub", "mul", "truediv", "matmul", "and")
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 
 

@@ -1,4 +1,4 @@
-"""The configuration: what it refuses, the published sizes, and which layer uses which parameters."""
+"""The configuration: what it refuses, the published sizes, which layer uses which parameters."""
 
 from __future__ import annotations
 
@@ -185,11 +185,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
      "hidden_size 100 is not a multiple of num_attention_heads 3: every head needs the same width"),
     ({"num_hidden_groups": 13},
      "num_hidden_groups 13 exceeds num_hidden_layers 12: a group needs at least one layer"),
-    ({"pad_token_id": 30000}, "pad_token_id 30000 is outside the vocabulary of 30000"),
+    ({"pad_token_id": 30000}, "pad_token_id 30000 is not an id of the vocabulary of 30000"),
+    ({"pad_token_id": None}, "pad_token_id None is not an id of the vocabulary of 30000"),
+    ({"initializer_range": -1}, "initializer_range must be a number greater than 0, not -1"),
+    ({"layer_norm_eps": "x"}, "layer_norm_eps must be a number greater than 0, not 'x'"),
+    ({"gradient_checkpointing": "no"}, "gradient_checkpointing must be true or false, not 'no'"),
 ]
 
 
-@pytest.mark.parametrize("values, message", WRONG, ids=lambda x: str(x) if isinstance(x, dict) else "")
+@pytest.mark.parametrize("values, message", WRONG, ids=[str(values) for values, _ in WRONG])
 def test_numbers_that_make_no_model(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=f"^{message}$"):
         AlbertConfig(**values)

@@ -198,6 +198,13 @@ def test_offsets_by_hand(released):
         (23, 24), (24, 27), (27, 28), (0, 0)]
 
 
+def test_offsets_where_sentencepiece_itself_composes_an_accent(directory):
+    keeping = AlbertTokenizer(directory / "spiece.model", keep_accents=True)
+    encoding = keeping("e\u0301b", add_special_tokens=False, return_offsets_mapping=True)
+    assert keeping.tokenize("e\u0301b") == ["▁", "\u00e9", "b"]
+    assert encoding.offset_mapping == [(0, 2), (0, 2), (2, 3)]
+
+
 @settings(deadline=None)
 @given(st.text(alphabet="badoBÁÓ\u0301\u00a0 20,.'`\"("))
 def test_the_text_at_an_offset_is_the_piece(tokenizer, text):
@@ -337,6 +344,12 @@ def test_configuration_is_optional_and_hugging_faces_no_limit_is_none(tmp_path, 
     loaded = AlbertTokenizer.from_pretrained(tmp_path)
     assert loaded.model_max_length == 512
     assert loaded.normalizer == Normalizer(do_lower_case=False)
+
+
+def test_saving_below_a_file(tmp_path, tokenizer):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write .*tokenizer_config.json"):
+        tokenizer.save_pretrained(tmp_path / "file")
 
 
 def test_a_failed_save_leaves_the_old_files_and_no_others(tmp_path, tokenizer, monkeypatch):

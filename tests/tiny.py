@@ -86,7 +86,5 @@ def assert_gradients_close(ours: Mapping[str, np.ndarray], theirs: Mapping[str, 
 
 
 def gradients(model: PreTrainedModel) -> dict[str, np.ndarray]:
-    """The gradient of each parameter, once, under its first Hugging Face name."""
-    from tinyalbert.pretrained import hugging_face_name
-    every = model.state_dict(gradients=True)
-    return {key: every[key] for key in map(hugging_face_name, model.named_parameters())}
+    """A copy of the gradient of each parameter, once, under its first Hugging Face name."""
+    return {name: g.copy() for name, g in model.state_dict(gradients=True, tied=False).items()}

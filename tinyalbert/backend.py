@@ -18,7 +18,7 @@ Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray
 
 
 class Backend:
-    """NumPy. Another library overrides what it does differently."""
+    """NumPy; another library overrides what it does differently."""
 
     name = "numpy"
     xp: Any = np
@@ -91,6 +91,7 @@ class CupyBackend(Backend):
         return self._cupyx.scipy.special.erf(x)
 
     def scatter_add(self, table: Array, ids: Array, rows: Array) -> None:
+        """As for NumPy, but the order of the additions, and so the last bit, may vary."""
         self._cupyx.scatter_add(table, ids, rows)
 
     def synchronize(self) -> None:

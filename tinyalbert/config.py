@@ -72,6 +72,13 @@ class AlbertConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
                 raise InputError(f"{name} must be a number in [0, 1), not {value!r}")
+        for name in ("initializer_range", "layer_norm_eps"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+                raise InputError(f"{name} must be a number greater than 0, not {value!r}")
+        if not isinstance(self.gradient_checkpointing, bool):
+            raise InputError("gradient_checkpointing must be true or false, not "
+                             f"{self.gradient_checkpointing!r}")
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(
@@ -84,8 +91,8 @@ class AlbertConfig:
             raise InputError(
                 f"num_hidden_groups {self.num_hidden_groups} exceeds num_hidden_layers "
                 f"{self.num_hidden_layers}: a group needs at least one layer")
-        if not 0 <= self.pad_token_id < self.vocab_size:
-            raise InputError(f"pad_token_id {self.pad_token_id} is outside the vocabulary of "
+        if not isinstance(self.pad_token_id, int) or not 0 <= self.pad_token_id < self.vocab_size:
+            raise InputError(f"pad_token_id {self.pad_token_id!r} is not an id of the vocabulary of "
                              f"{self.vocab_size}")
 
     @property

@@ -1,7 +1,8 @@
-"""Whole files, read and written so that what goes wrong is one sentence and nothing is half done."""
+"""Whole files: nothing half written, and one clear sentence where reading or writing fails."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -26,7 +27,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):    # it is gone after the rename, or was never made
+            temporary.unlink()
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

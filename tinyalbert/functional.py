@@ -93,20 +93,21 @@ ACTIVATIONS = {
 # --- dropout ------------------------------------------------------------------------------------
 
 
-@accelerated
-def dropout(x: Array, p: float, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
-    """Zero each element with probability p and scale the rest by 1/(1-p), so that the mean stays.
-
-    rng None means evaluation: x is returned as it is.
-    """
+def dropout_scale(x: Array, p: float, rng: np.random.Generator | None) -> Array | None:
+    """What dropout multiplies an array like x by: 0 with probability p, else 1/(1-p), so that the
+    mean stays. None if there is nothing to drop: rng None means evaluation."""
     if rng is None or p == 0:
-        return x, None
+        return None
     keep = backend_of(x).uniform(rng, x.shape) >= p
-    scale = keep.astype(x.dtype) * (1 / (1 - p))     # 0 or 1/(1-p)
-    return x * scale, scale
+    return keep.astype(x.dtype) * (1 / (1 - p))
 
 
-@accelerated
+def dropout(x: Array, p: float, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
+    """Zero each element with probability p and scale the rest by 1/(1-p)."""
+    scale = dropout_scale(x, p, rng)
+    return (x if scale is None else x * scale), scale
+
+
 def dropout_backward(dy: Array, scale: Array | None) -> Array:
     """The same elements are zeroed, the same scale applied."""
     return dy if scale is None else dy * scale

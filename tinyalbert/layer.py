@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from .backend import Array, Backend, array_module
+from .errors import InputError
 
 
 class Parameter:
@@ -26,7 +27,7 @@ class Parameter:
 
     def __init__(self, data: Array) -> None:
         self.data = data
-        self.grad = array_module(data).zeros_like(data)
+        self.grad = array_module(data).zeros(data.shape, data.dtype)
 
     def __repr__(self) -> str:
         return f"Parameter{tuple(self.data.shape)}"
@@ -67,6 +68,9 @@ class Layer:
             parameter.grad[...] = 0
 
 
+FLOATS = ("float32", "float64", np.float32, np.float64)
+
+
 class Initializer:
     """How new parameters are made: on which backend, in which precision, from which seed.
 
@@ -75,6 +79,8 @@ class Initializer:
     """
 
     def __init__(self, backend: Backend, dtype: Any, seed: int, std: float) -> None:
+        if dtype not in FLOATS:
+            raise InputError(f"dtype must be float32 (for work) or float64 (for checks), not {dtype}")
         self.backend, self.dtype, self.std = backend, np.dtype(dtype), std
         self.rng = np.random.default_rng(seed)
 

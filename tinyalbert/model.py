@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -27,14 +28,26 @@ from .pretrained import PreTrainedModel
 
 @dataclass
 class ModelOutput:
-    """Fields by name, by key, or by position among those that are not None."""
+    """Fields by name, by key, or by position, counting only those that are not None."""
+
+    def items(self) -> list[tuple[str, Any]]:
+        values = [(field.name, getattr(self, field.name)) for field in fields(self)]
+        return [(name, value) for name, value in values if value is not None]
+
+    def keys(self) -> list[str]:
+        return [name for name, _ in self.items()]
 
     def to_tuple(self) -> tuple:
-        values = (getattr(self, field.name) for field in fields(self))
-        return tuple(value for value in values if value is not None)
+        return tuple(value for _, value in self.items())
 
     def __getitem__(self, key: int | slice | str) -> Any:
-        return getattr(self, key) if isinstance(key, str) else self.to_tuple()[key]
+        return dict(self.items())[key] if isinstance(key, str) else self.to_tuple()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.keys()
 
 
 @dataclass
@@ -107,21 +120,26 @@ class AlbertModel(PreTrainedModel):
     def inputs(self, input_ids: Any, attention_mask: Any,
                token_type_ids: Any) -> tuple[Array, Array, Array]:
         """Check on the host, then move to the device: ids, types [B, T], bias [B, 1, 1, T]."""
-        ids = np.asarray(input_ids)
-        if ids.ndim != 2 or ids.shape[1] == 0:
+        ids = host_array("input_ids", input_ids)
+        if ids.ndim != 2 or ids.size == 0:
             raise InputError(f"input_ids must have shape [batch, tokens], not {list(ids.shape)}")
         if ids.shape[1] > self.config.max_position_embeddings:
             raise InputError(f"a sequence of {ids.shape[1]} tokens exceeds max_position_embeddings "
                              f"{self.config.max_position_embeddings}: truncate it")
-        mask = np.ones_like(ids) if attention_mask is None else np.asarray(attention_mask)
-        types = np.zeros_like(ids) if token_type_ids is None else np.asarray(token_type_ids)
+        mask, types = np.ones_like(ids), np.zeros_like(ids)
+        if attention_mask is not None:
+            mask = host_array("attention_mask", attention_mask)
+        if token_type_ids is not None:
+            types = host_array("token_type_ids", token_type_ids)
         for name, array in (("attention_mask", mask), ("token_type_ids", types)):
             if array.shape != ids.shape:
                 raise InputError(f"{name} has shape {list(array.shape)}, input_ids "
                                  f"{list(ids.shape)}: they must agree")
         check_ids("input_ids", ids, self.config.vocab_size)
         check_ids("token_type_ids", types, self.config.type_vocab_size)
-        bias = ((1 - mask) * -10000.0).astype(self.dtype)[:, None, None, :]
+        if not np.isin(mask, (0, 1)).all():
+            raise InputError("attention_mask must hold 1 for a token and 0 for padding, no other")
+        bias = ((1 - mask.astype(self.dtype)) * -10000.0).astype(self.dtype)[:, None, None, :]
         asarray = self.backend.asarray
         return asarray(ids), asarray(types), asarray(bias)
 
@@ -215,7 +233,7 @@ class AlbertForPreTraining(PreTrainedModel):
         """Check labels on the host: their shape, and that each is -100 or a class."""
         if labels is None:
             return None
-        labels = np.asarray(labels)
+        labels = host_array(name, labels)
         if labels.shape != shape:
             raise InputError(f"{name} has shape {list(labels.shape)}, expected {list(shape)}")
         check_ids(name, np.where(labels == F.IGNORED, 0, labels), classes)
@@ -234,6 +252,15 @@ def pretraining_output(logits: Array, sop_logits: Array, masked_lm_loss: Any, so
     return AlbertForPreTrainingOutput(sum(given[1:], given[0]) if given else None, logits,
                                       sop_logits, hidden_states, attentions, masked_lm_loss,
                                       sop_loss)
+
+
+def host_array(name: str, values: Any) -> np.ndarray:
+    """Lists or arrays as one array on the host; InputError if the rows differ in length."""
+    try:
+        return np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{name} cannot be made into one array: are its sequences padded to the "
+                         "same length?") from error
 
 
 def check_ids(name: str, ids: np.ndarray, size: int) -> None:

@@ -41,7 +41,7 @@ class PreTrainedModel(Layer):
         """
         named = self.walk() if tied else self.named_parameters().items()
         return {hugging_face_name(name): to_hugging_face(
-                    name, self.backend.to_numpy(p.grad if gradients else p.data))
+                    name, self.backend.to_numpy(p.grad if gradients else p.data)).copy()
                 for name, p in named}
 
     def load_state_dict(self, tensors: Mapping[str, np.ndarray]) -> None:
@@ -58,11 +58,13 @@ class PreTrainedModel(Layer):
                 raise InputError(f"missing tensor {key!r}")
         for key, tensor in tensors.items():
             name, parameter = names[key]
-            value = to_hugging_face(name, np.asarray(tensor))    # the transposition undoes itself
-            if value.shape != parameter.data.shape:
-                expected = to_hugging_face(name, parameter.data).shape
-                raise InputError(f"tensor {key!r} has shape {list(np.shape(tensor))}, the "
+            expected = to_hugging_face(name, parameter.data).shape
+            if tensor.shape != expected:
+                raise InputError(f"tensor {key!r} has shape {list(tensor.shape)}, the "
                                  f"configuration asks for {list(expected)}")
+        for key, tensor in tensors.items():
+            name, parameter = names[key]
+            value = to_hugging_face(name, tensor)       # the transposition undoes itself
             parameter.data[...] = self.backend.asarray(value, dtype=self.dtype)
 
     def num_parameters(self) -> int:

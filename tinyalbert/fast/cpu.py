@@ -126,7 +126,7 @@ def attention(query: Array, key: Array, value: Array, bias: Array, p: float,
               rng: np.random.Generator | None) -> tuple[Array, F.AttentionCache]:
     batch, heads, tokens, size = query.shape
     probs = np.empty((batch, heads, tokens, tokens), query.dtype)
-    _, scale = F.dropout(probs, p, rng)                 # only the mask is wanted
+    scale = F.dropout_scale(probs, p, rng)
     dropped = probs if scale is None else np.empty_like(probs)
     context = empty_heads(query)
     factor = query.dtype.type(1 / math.sqrt(size))

@@ -1,4 +1,4 @@
-"""Is a gradient that was written by hand right? Compare it with what moving the numbers really does.
+"""Is a gradient that was written by hand right? Compare it with what moving the numbers does.
 
     report = check_gradients(layer, x)                      # a Layer
     report = check_gradients((gelu, gelu_backward), x)      # a pair of functions
@@ -14,11 +14,11 @@ therefore agrees to 1e-8 or better, and *never exactly*; a wrong one is usually 
 The tolerance, 1e-6, lies in the empty space between. float32 has seven digits; the best agreement
 to be had there is about 1e-3, so everything is converted to float64 first.
 
-**Error of what, relative to what?** Of a slope in one direction, relative to the length of the whole
-tensor's gradient, because a single element may well be 0. Some gradients are 0 altogether: softmax
-ignores a constant, so attention's key bias has none, and 1e-17 beside a measured 1e-12 is agreement,
-not an error of 100 %. A difference that the rounding of L explains is therefore none, and a tensor
-that has nothing larger is reported as "zero".
+**Error of what, relative to what?** Of a slope in one direction, relative to the length of the
+tensor's whole gradient, because a single element may well be 0. Some gradients are 0 altogether:
+softmax ignores a constant, so attention's key bias has none, and 1e-17 beside a measured 1e-12 is
+agreement, not an error of 100 %. A difference that the rounding of L explains is therefore none,
+and a tensor that has nothing larger is reported as "zero".
 
 A kink (relu at 0) between x - h and x + h spoils a measurement, and so does a strong curve. A
 direction that disagrees is measured again with other steps; a wrong gradient is wrong with each of
@@ -55,7 +55,7 @@ def check_gradients(layer: Any, *inputs: Any, seed: int = 0, tolerance: float = 
         directions and this many random elements.
 
     While it runs, the parameters are in float64, and gains and biases are moved a little at random:
-    with every gain 1 and every bias 0, many a wrong gradient is right. Afterwards they are as before.
+    with every gain 1 and every bias 0, many a wrong gradient is right. Then all is put back.
     Raises InputError if the output is neither an array nor has a loss.
     """
     experiment = Experiment.of(layer, inputs, arguments, seed, tolerance, dropout, elements)

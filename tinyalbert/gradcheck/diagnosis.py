@@ -1,9 +1,9 @@
 """A gradient is wrong: where, and probably why?
 
-A hypothesis is a small function that looks at one wrong gradient and returns a sentence, or "" if it
-does not recognise it. There are two kinds of evidence:
+A hypothesis is a small function that looks at one wrong gradient and returns a sentence, or "" if
+it does not recognise it. There are two kinds of evidence:
 
-    numbers         ours is a third of what was measured, its transpose, lacks a constant per row, ...
+    numbers         ours is a third of what was measured, its transpose, a constant short, ...
     interventions   change one thing (no dropout, gains of 1, one sequence) and check again: if the
                     error is gone, the mistake has to do with what was changed
 
@@ -28,7 +28,7 @@ from .report import Row
 
 
 def diagnose(e: Experiment, row: Row) -> Row:
-    """The row of a wrong gradient with its whole error, where it is, and the first guess that fits."""
+    """The row of a wrong gradient, with its whole error, its place and the first guess."""
     ours = e.gradients()[row.name]
     if ours.shape != row.shape:
         return replace(row, cause=f"The shape is wrong: {list(ours.shape)}")
@@ -45,8 +45,8 @@ def diagnose(e: Experiment, row: Row) -> Row:
 def overwritten(case: Case) -> str:
     if case.name not in not_doubled(case.experiment):
         return ""
-    return ("Overwritten instead of added (`=` for `+=`): of several uses, a shared layer or a tied "
-            "table, only one use's gradient is left")
+    return ("Overwritten instead of added (`=` for `+=`): of several uses, a shared layer or a "
+            "tied table, only one use's gradient is left")
 
 
 def transposed(case: Case) -> str:
@@ -58,7 +58,8 @@ def constant_factor(case: Case) -> str:
     """Wherever ours is wrong, it is the same multiple of what was measured."""
     ours, measured = case.ours[case.wrong], case.measured[case.wrong]
     ratio = float(ours @ measured / (measured @ measured)) if measured.any() else math.inf
-    if not np.isfinite(ratio) or np.abs(ours - ratio * measured).max() > CLOSE * np.abs(measured).max():
+    largest = np.abs(measured).max()
+    if not np.isfinite(ratio) or np.abs(ours - ratio * measured).max() > CLOSE * largest:
         return ""
     if abs(ratio) < CLOSE:
         return "Nothing arrives: a path, or a `+=`, is missing"
@@ -105,8 +106,8 @@ def missing_term(case: Case) -> str:
     known = [
         ([one], "Every row lacks a constant: in a layer norm, the term - mean(g)"),
         ([centred], "Every row lacks a multiple of x̂: in a layer norm, the term - x̂ mean(g x̂)"),
-        ([one, centred], "A layer norm's mean and deviation are taken for constants, but every x of "
-                         "the row moves them: - mean(g) - x̂ mean(g x̂)"),
+        ([one, centred], "A layer norm's mean and deviation are taken for constants, but every x "
+                         "of the row moves them: - mean(g) - x̂ mean(g x̂)"),
         ([y], "Every row lacks a multiple of the output: in a softmax, the term - p Σ p dp"),
         ([dy], "dy itself is missing: the residual path around the layer"),
     ]
@@ -115,7 +116,7 @@ def missing_term(case: Case) -> str:
 
 
 def spans(basis: list[np.ndarray], rows: np.ndarray) -> bool:
-    """Whether every row is a combination of the basis' rows; rows that are too short do not tell."""
+    """Whether every row is a combination of the basis' rows; too short a row does not tell."""
     width = rows.shape[-1]
     columns = np.stack([b.reshape(-1, width) for b in basis], -1)           # [rows, H, k]
     rest = [row - c @ np.linalg.lstsq(c, row, rcond=None)[0]
@@ -138,8 +139,8 @@ def gain_outside(case: Case) -> str:
         for name, tensor in e.tensors().items():
             if tensor.ndim == 1 and name.endswith("weight"):
                 tensor[...] = 1
-    return ("Right when every gain γ is 1: γ is left out, or outside the sums. It belongs inside the "
-            "two means of a layer norm: g = γ dy") if case.vanishes(unit_gains) else ""
+    return ("Right when every gain γ is 1: γ is left out, or outside the sums. It belongs inside "
+            "the two means of a layer norm: g = γ dy") if case.vanishes(unit_gains) else ""
 
 
 def attention_mask(case: Case) -> str:
@@ -156,8 +157,8 @@ def attention_mask(case: Case) -> str:
 def batch_size(case: Case) -> str:
     def one_sequence(e: Experiment) -> None:
         for name, value in e.arguments.items():
-            is_weight = e.layer is None and name in ("weight", "bias") and not is_additive_mask(value)
-            if np.ndim(value) and len(value) == case.batch[0] and not is_weight:
+            weight = not e.layer and name in ("weight", "bias") and not is_additive_mask(value)
+            if np.ndim(value) and len(value) == case.batch[0] and not weight:
                 e.arguments[name] = value[:1]
     return ("Right for a batch of one: something is divided by the batch size B, or sequences are "
             "mixed") if case.batch and case.vanishes(one_sequence) else ""
@@ -179,8 +180,8 @@ def bias_sum(case: Case) -> str:
     e, weight = case.experiment, case.name.removesuffix("bias") + "weight"
     if not case.name.endswith("bias") or weight not in e.parameters:
         return ""
-    return ("The weight beside it is right, so the right dy arrives: sum it over every axis but the "
-            "last") if e.check(weight, e.gradients()[weight]).ok else ""
+    return ("The weight beside it is right, so the right dy arrives: sum it over every axis but "
+            "the last") if e.check(weight, e.gradients()[weight]).ok else ""
 
 
 HYPOTHESES: list[Callable[[Case], str]] = [

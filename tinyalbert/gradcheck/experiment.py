@@ -1,8 +1,8 @@
 """Measuring a slope: move the numbers, evaluate twice, divide.
 
-An experiment is a layer (or a pair of functions) together with everything that one evaluation needs:
-its arguments, the seed of its dropout, the upstream gradient dy. The same experiment can be repeated
-at will, and that is all a gradient check asks for.
+An experiment is a layer (or a pair of functions) together with everything that one evaluation
+needs: its arguments, the seed of its dropout, the upstream gradient dy. The same experiment can be
+repeated at will, and that is all a gradient check asks for.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from ..layer import Layer, Parameter
 from ..pretrained import PreTrainedModel
 from .report import Row
 
-STEPS = (1e-5, 1e-4, 1e-6, 1e-3, 1e-7)      # h: the best first, the others if it disagrees
+# h: the best first, the others if it disagrees. The last is for a slope of 0 among large numbers
+# (masked scores): what rounding does to a slope shrinks with h, and a constant has no curve.
+STEPS = (1e-5, 1e-4, 1e-6, 1e-3, 1e-7, 1e-1)
 DIRECTIONS = 2                              # random ones, for a tensor too large for every element
 
 
@@ -109,13 +111,13 @@ class Experiment:
     # --- measure
 
     def slope(self, tensor: Array, direction: np.ndarray, step: float) -> float:
-        """(L(x + h v) - L(x - h v)) / 2h. The outputs are subtracted before they are summed up, which
-        loses fewer digits than subtracting two sums."""
+        """(L(x + h v) - L(x - h v)) / 2h. The outputs are subtracted before they are summed, which
+        loses fewer digits than subtracting two sums; copied, because y may be x itself."""
         start, move = tensor.copy(), step * backend_of(tensor).asarray(direction)
         tensor[...] = start + move
-        above, _ = self.forward()
+        above = self.forward()[0].copy()
         tensor[...] = start - move
-        below, _ = self.forward()
+        below = self.forward()[0].copy()
         tensor[...] = start
         return float((self.dy * (above - below)).sum()) / (2 * step)
 
@@ -124,7 +126,7 @@ class Experiment:
         """The smallest slope that the rounding of y, ten units in its last digit, lets one see."""
         y, _ = self.forward()
         rounding = 10 * np.finfo(np.float64).eps * float(((self.dy * y) ** 2).sum()) ** 0.5
-        return rounding / STEPS[0]
+        return max(rounding, np.finfo(np.float64).tiny) / STEPS[0]      # y may be 0
 
     def check(self, name: str, gradient: np.ndarray) -> Row:
         """Compare one tensor's gradient with measured slopes, until one is wrong at every step."""
@@ -190,7 +192,9 @@ def one_hot(shape: tuple[int, ...], index: int) -> np.ndarray:
 
 
 def in_float64(value: Any) -> Any:
-    """A copy of an array, in float64 if it holds floating-point numbers; anything else as it is."""
+    """A copy of an array or list, in float64 if it has floating-point numbers; else the value."""
+    if isinstance(value, list):
+        value = np.array(value)
     if not hasattr(value, "dtype"):
         return value
     return value.astype(np.float64) if value.dtype.kind == "f" else value.copy()

@@ -22,11 +22,11 @@ def is_repeatable(e: Experiment) -> bool:
 
 def broken_laws(e: Experiment) -> list[str]:
     """A sentence for each law that does not hold; none for a good layer."""
-    if not is_repeatable(e):
-        return ["forward is not repeatable: two evaluations with the same seed differ. Dropout must "
-                "draw from the `rng` it is given, from nothing else, and nothing may be left over "
-                "from the call before."]
-    return [*forward_laws(e), *backward_laws(e), *addition_law(e)]
+    laws = list(forward_laws(e))
+    if is_repeatable(e):
+        return [*laws, *backward_laws(e), *addition_law(e)]
+    return laws or ["forward is not repeatable: the same seed gives another output. Dropout must "
+                    "draw from the `rng` that forward is given, and from nothing else."]
 
 
 def forward_laws(e: Experiment) -> Iterator[str]:
@@ -37,8 +37,8 @@ def forward_laws(e: Experiment) -> Iterator[str]:
     now = attributes(e.layer)
     for name in now:
         if name not in held or now[name] is not held[name]:
-            yield (f"forward leaves `{name}` on the layer: the next application overwrites it. What "
-                   "backward needs belongs in the cache.")
+            yield (f"forward leaves `{name}` on the layer, where the next application overwrites "
+                   "it. What backward needs belongs in the cache.")
 
 
 def backward_laws(e: Experiment) -> Iterator[str]:
@@ -51,10 +51,9 @@ def backward_laws(e: Experiment) -> Iterator[str]:
         yield f"backward writes to `{name}`."
     if changed(remembered, copies(cache)):
         yield "backward writes to its cache."
-    first = next(iter(e.tensors()), "")
-    if first.startswith("input ") and next(iter(e.arguments)) == first[6:] and (
-            not d_inputs or d_inputs[0] is None):
-        yield f"backward returns no gradient for `{first}`."
+    name, first = next(iter(e.arguments.items()))
+    if getattr(first, "dtype", np.dtype(int)).kind == "f" and d_inputs[0] is None:
+        yield f"backward returns no gradient for `input {name}`."
     for name, gradient in e.gradients().items():
         if gradient.shape != e.tensors()[name].shape:
             yield (f"the gradient of `{name}` has shape {list(gradient.shape)} instead of "
@@ -70,9 +69,9 @@ def addition_law(e: Experiment) -> Iterator[str]:
 def not_doubled(e: Experiment) -> list[str]:
     """The parameters whose gradient is not twice as large after two calls."""
     once, twice = e.gradients(), e.gradients(calls=2)
-    return [name for name in e.parameters if once[name].shape == twice[name].shape
-            and not np.allclose(2 * once[name], twice[name], rtol=1e-9,
-                                atol=1e-9 * np.abs(once[name]).max(initial=0), equal_nan=True)]
+    return [name for name in e.parameters if not np.allclose(
+        2 * once[name], twice[name], rtol=0, equal_nan=True,
+        atol=1e-9 * np.nanmax(np.abs(once[name]), initial=0))]
 
 
 # --- before and after
@@ -105,4 +104,5 @@ def attributes(layer: Layer | None, prefix: str = "") -> dict[str, Any]:
 
 
 def changed(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> list[str]:
-    return [name for name in before if not np.array_equal(before[name], after[name], equal_nan=True)]
+    return [name for name, array in before.items()
+            if not np.array_equal(array, after[name], equal_nan=True)]

@@ -39,12 +39,12 @@ class Report:
 
     def __str__(self) -> str:
         wrong = [row for row in self.rows if not row.ok]
-        width = max([len(row.name) for row in self.rows], default=0)
-        lines = [f"gradients of {self.title}", f"  {'':{width}}       shape     error"]
+        lines = [f"gradients of {self.title}", "           error     shape"]
         for row in self.rows:
             shape = "×".join(map(str, row.shape)) or "scalar"
-            verdict = f"{'ok' if row.ok else 'WRONG'}  {row.where}".rstrip()
-            lines.append(f"  {row.name:{width}}  {shape:>10}  {row.error:8.1e}  {verdict}")
+            verdict = "ok" if row.ok else "WRONG"
+            place = f" ({row.where})" if row.where else ""
+            lines.append(f"  {verdict:5}  {row.error:7.1e}  {shape:>8}  {row.name}{place}")
         for cause in dict.fromkeys(row.cause for row in wrong):
             names = ", ".join(row.name for row in wrong if row.cause == cause)
             lines.append(f"{cause or 'No known pattern'}:\n    {names}")

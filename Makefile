@@ -1,0 +1,44 @@
+# Every target makes what it needs. Two virtual environments: .venv, and .venv-reference, which adds
+# PyTorch and transformers. Without make, on Windows for instance: the pip commands in README.md.
+
+PYTHON = python3
+BIN = .venv/bin
+REFERENCE = .venv-reference/bin
+
+help:  ## say what there is to make
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 24
+
+demo: .venv/demo  ## train a small ALBERT on presidents' speeches, about six minutes; then look at it
+	$(BIN)/tinyalbert pretrain --preset demo --corpus sotu --out runs/demo --resume
+	$(BIN)/tinyalbert report runs/demo
+	@$(BIN)/tinyalbert fill-mask runs/demo "We the [MASK] of the United States"
+	@$(BIN)/tinyalbert fill-mask runs/demo "I ask the [MASK] to pass this [MASK]."
+	@$(BIN)/tinyalbert fill-mask runs/demo "The war with [MASK] is at an end."
+	@echo "The pictures are in runs/demo/figures, all on one page in runs/demo/report.html"
+
+test: .venv/dev  ## run the tests, without PyTorch
+	$(BIN)/python -m pytest -q --ignore=tests/reference
+
+test-reference: .venv-reference/reference  ## compare with Hugging Face's ALBERT in PyTorch
+	$(REFERENCE)/python -m pytest -q tests/reference
+
+lint: .venv/dev  ## ruff
+	$(BIN)/ruff check .
+
+types: .venv/dev  ## mypy
+	$(BIN)/mypy
+
+clean:  ## delete the environments and caches, never runs/
+	rm -rf .venv .venv-reference build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find tinyalbert tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# An environment is up to date with pyproject.toml as long as the empty file of this name is newer.
+.venv/demo .venv/dev .venv-reference/reference: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "tinyalbert needs Python 3.11 or newer, and $(PYTHON) is not: make PYTHON=python3.12"; \
+	    exit 1; }
+	test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --editable '.[$(@F)]'
+	@touch $@
+
+.PHONY: help demo test test-reference lint types clean

@@ -1,0 +1,5 @@
+"""`python -m tinyalbert` is `tinyalbert`."""
+
+from .cli import main
+
+raise SystemExit(main())

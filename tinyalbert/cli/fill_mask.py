@@ -1,0 +1,31 @@
+"""Predict the words behind [MASK], the likeliest first.
+
+Without a text, every line of the standard input is one.
+
+examples:
+  tinyalbert fill-mask runs/sotu "We the [MASK] of the United States"
+  tinyalbert fill-mask runs/sotu --top-k 10 < sentences.txt
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="the folder of a training")
+    parser.add_argument("text", metavar="TEXT", nargs="*", help="a text with one [MASK] or several")
+    parser.add_argument("--top-k", metavar="N", type=int, default=5, help="predictions each [5]")
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..fill_mask import fill_mask, format_candidates
+    from ..run import load_run
+    model, tokenizer = load_run(args.folder)
+    if not args.text and sys.stdin.isatty():
+        print("One sentence with [MASK] a line; Ctrl-D ends.", file=sys.stderr)
+    lines = [" ".join(args.text)] if args.text else sys.stdin
+    for text in filter(None, map(str.strip, lines)):
+        print(format_candidates(text, fill_mask(model, tokenizer, text, args.top_k)), end="\n\n",
+              flush=True)

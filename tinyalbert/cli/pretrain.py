@@ -1,0 +1,127 @@
+"""Train an ALBERT from scratch on a text: tokenizer, sentence pairs, masks, training, evaluation.
+
+A preset gives every setting a value, a file may change some (--config; keys are the flags below, with
+_ or -), and flags change them last. The values in brackets are those of the preset demo.
+
+RUN, the folder of the training, holds the model (as Hugging Face Transformers reads it), the
+tokenizer, the metrics, checkpoints and the tokenized text. Ctrl-C saves before it stops.
+
+examples:
+  tinyalbert pretrain
+  tinyalbert pretrain --corpus books/ --minutes 30 --out runs/books
+  tinyalbert pretrain --preset small --config recipe.toml --learning-rate 5e-4
+  tinyalbert pretrain --out runs/books --resume
+  tinyalbert pretrain --preset albert-base-v2 --corpus "wiki/*.jsonl.gz" --backend cupy
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+from ..backend import get_backend
+from ..config import AlbertConfig
+from ..corpus import corpus_files
+from ..errors import InputError
+from ..pretrain_config import PRESETS, PretrainConfig
+from .settings import add_settings, given_settings, parse_file, read_settings, split_settings
+
+# What a training leaves in its folder, and therefore all that --overwrite may delete.
+RUN_FILES = ("config.json", "pretrain.json", "spiece.model", "tokenizer_config.json",
+             "special_tokens_map.json", "model.safetensors", "metrics.jsonl", "checkpoints",
+             "shards", "tensorboard", "report.html", "figures")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.usage = ("tinyalbert pretrain [--preset NAME] [--config FILE] [--out RUN] "
+                    "[--resume | --overwrite] [SETTINGS]")
+    parser.add_argument("--preset", metavar="NAME", help=f"{', '.join(PRESETS)} [demo]")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="settings, .toml or .json")
+    parser.add_argument("--out", metavar="RUN", type=Path,
+                        help="folder of the training [runs/<corpus>]")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument("--resume", action="store_true",
+                          help="go on from the last checkpoint in RUN, with the settings in RUN")
+    existing.add_argument("--overwrite", action="store_true",
+                          help="delete the training that is in RUN")
+    add_settings(parser, *PRESETS["demo"])
+
+
+def run(args: argparse.Namespace) -> int | None:
+    model_config, config, out = resolve(args)
+    corpus_files(config.corpus)         # better to fail now than after a folder is made or emptied
+    get_backend(config.backend)
+    prepare_folder(out, resume=args.resume, overwrite=args.overwrite)
+    from ..pretrain import TrainingError, pretrain
+    try:
+        pretrain(out, model_config, config, resume=args.resume)
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    folder = shlex.quote(str(out))
+    print(f"\nThe model is in {out}. Now look at it:\n"
+          f"  tinyalbert report {folder}\n"
+          f"  tinyalbert fill-mask {folder} \"We the [MASK] of the United States\"")
+    return None
+
+
+def resolve(args: argparse.Namespace) -> tuple[AlbertConfig, PretrainConfig, Path]:
+    """The settings in force and the folder. In a training that is resumed, its own settings stand
+    in the place of a preset's."""
+    changes = read_settings(args.config) if args.config else {}
+    preset = args.preset or changes.pop("preset", "demo")
+    changes = {key: value for key, value in changes.items() if key != "preset"}
+    changes |= given_settings(args)
+    if preset not in PRESETS:
+        near = difflib.get_close_matches(preset, PRESETS, n=1)
+        raise InputError(f"unknown preset {preset!r}: "
+                         + (f"did you mean {near[0]!r}?" if near else f"{', '.join(PRESETS)}"))
+    model_config, config = PRESETS[preset]
+    out = args.out or Path("runs", name_of(changes.get("corpus", config.corpus)))
+    if args.resume and (out / "pretrain.json").exists():
+        model_config = AlbertConfig.from_json_file(out / "config.json")
+        config = PretrainConfig.from_dict(parse_file(out / "pretrain.json"))
+    model_changes, training_changes = split_settings(changes)
+    return model_config.replace(**model_changes), replace(config, **training_changes), out
+
+
+def name_of(corpus: str) -> str:
+    """sotu -> sotu, books/dickens.txt.gz -> dickens, wiki/*.jsonl -> wiki"""
+    parts = [part for part in re.split(r"[\\/]", corpus) if not re.search(r"[*?\[]", part)]
+    names = [re.sub(r"[^\w-]", "", part.split(".")[0]) for part in parts]
+    return next((name for name in reversed(names) if name), "corpus")
+
+
+def prepare_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
+    """Make the folder and see that it can be written; InputError if that fails, or if it is in use
+    and neither resume nor overwrite is given."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            held = [path.name for path in out.iterdir()]
+        if not held or resume:
+            return
+        if not overwrite:
+            raise InputError(f"{out} is not empty: add --resume to go on with the training in it, "
+                             "--overwrite to delete it, or give another --out")
+        if foreign := sorted(set(held) - set(RUN_FILES)):
+            raise InputError(f"{out} holds {foreign[0]!r}, which is not of a training: nothing was "
+                             "deleted, give another --out")
+        for name in held:
+            delete(out / name)
+    except OSError as error:
+        raise InputError(f"cannot write to the folder {out}: {error.strerror}") from error
+
+
+def delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

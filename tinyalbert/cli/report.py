@@ -1,0 +1,27 @@
+"""Write what a training has learned: one HTML page, RUN/report.html, and pictures, RUN/figures.
+
+Works while the training is going on, too.
+
+examples:
+  tinyalbert report runs/sotu
+  tinyalbert report runs/sotu --sentence "The president signed the bill." --open
+"""
+
+from __future__ import annotations
+
+import argparse
+import webbrowser
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="RUN", help="the folder of a training")
+    parser.add_argument("--sentence", metavar="TEXT", help="whose attention is shown")
+    parser.add_argument("--open", action="store_true", help="show the page in the browser")
+
+
+def run(args: argparse.Namespace) -> None:
+    from ..report import write_report
+    page = write_report(args.folder, sentence=args.sentence)
+    print(f"page      {page}\npictures  {page.parent / 'figures'}")
+    if args.open:
+        webbrowser.open(page.resolve().as_uri())

@@ -1,0 +1,166 @@
+"""Settings from three places: a preset, then a file, then flags; the later one wins.
+
+The flags are the fields of AlbertConfig and PretrainConfig, and so are the keys of a file:
+
+    preset = "small"            a recipe.toml; sections are headings, keys may also stand without
+    [training]
+    batch_size = 64
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ..config import AlbertConfig, check_keys
+from ..errors import InputError
+from ..pretrain_config import PretrainConfig
+
+MODEL_HELP = {
+    "vocab_size": "pieces of the vocabulary",
+    "embedding_size": "E, width of the word embeddings",
+    "hidden_size": "H, width of the layers",
+    "num_hidden_layers": "how often a layer is applied",
+    "num_hidden_groups": "parameter sets that the layers are divided among",
+    "num_attention_heads": "heads, a divisor of the hidden size",
+    "intermediate_size": "width inside the feed-forward part",
+    "inner_group_num": "different blocks inside one layer",
+    "hidden_act": "gelu (exact), gelu_new (tanh form) or relu",
+    "hidden_dropout_prob": "share of the hidden units dropped in training",
+    "attention_probs_dropout_prob": "share of the attention weights dropped in training",
+    "max_position_embeddings": "longest sequence",
+    "type_vocab_size": "kinds of segments",
+    "initializer_range": "standard deviation of the first weights",
+    "layer_norm_eps": "added to the variance in LayerNorm",
+    "classifier_dropout_prob": "share of the pooled units dropped before the sentence-order head",
+    "pad_token_id": "id of <pad>",
+    "bos_token_id": "id of [CLS]",
+    "eos_token_id": "id of [SEP]",
+    "sharing": "what the layers of a group share: all, attention, ffn or none",
+    "dropout_sites": "where dropout is: as in google's code or in huggingface's",
+    "gradient_checkpointing": "recompute instead of keeping activations: less memory, more time",
+}
+# The fields of a section are those from the one named here to the next section's.
+SECTIONS = {"model": "vocab_size", "data": "corpus", "training": "batch_size", "run": "seed"}
+HINTS = get_type_hints(AlbertConfig) | get_type_hints(PretrainConfig)
+KINDS: dict[Any, tuple[str, str]] = {       # what a value is called, in --help and in an error
+    int: ("N", "a whole number"), float: ("X", "a number"), str: ("TEXT", "a text"),
+    bool: ("", "true or false"),
+}
+
+
+def add_settings(parser: argparse.ArgumentParser, *configs: AlbertConfig | PretrainConfig) -> None:
+    """A flag for every field; --help shows the value that it has in these configurations."""
+    group: Any = parser
+    headings = {first: section for section, first in SECTIONS.items()}
+    for config in configs:
+        for field in fields(config):
+            if field.name in headings:
+                group = parser.add_argument_group(headings[field.name])
+            text = field.metadata.get("help") or MODEL_HELP[field.name]
+            add_flag(group, field.name, HINTS[field.name], text, getattr(config, field.name))
+
+
+def add_flag(group: Any, name: str, hint: Any, text: str, default: Any = None) -> None:
+    """--name-with-hyphens. A flag that is not given leaves nothing behind."""
+    shown = f"{default:g}" if isinstance(default, float) else default
+    text += "" if default is None else f" [{shown}]"
+    group.add_argument("--" + name.replace("_", "-"), dest=name, default=argparse.SUPPRESS,
+                       help=text.replace("%", "%%"), **flag_options(hint))
+
+
+def flag_options(hint: Any) -> dict[str, Any]:
+    """The arguments of add_argument for a field of this type; `none` where None is allowed."""
+    kind, optional = without_none(hint)
+    if kind is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if get_origin(kind) is Literal:
+        return {"choices": get_args(kind), "metavar": "NAME"}
+    return {"type": reader(kind, optional), "metavar": KINDS[kind][0]}
+
+
+def without_none(hint: Any) -> tuple[Any, bool]:
+    """int | None -> (int, True)"""
+    if isinstance(hint, UnionType):
+        return next(kind for kind in get_args(hint) if kind is not NoneType), True
+    return hint, False
+
+
+def reader(kind: type, optional: bool) -> Callable[[str], Any]:
+    def read(text: str) -> Any:
+        if optional and text == "none":
+            return None
+        try:
+            return kind(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {KINDS[kind][1]}") from None
+    return read
+
+
+def given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that stand on the command line."""
+    return {name: value for name, value in vars(args).items() if name in HINTS}
+
+
+def split_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those of AlbertConfig, those of PretrainConfig."""
+    model = {field.name for field in fields(AlbertConfig)}
+    return ({key: value for key, value in settings.items() if key in model},
+            {key: value for key, value in settings.items() if key not in model})
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a .toml or .json file, `preset` among them. Raises InputError that names the
+    file for one that cannot be read, an unknown key and a value of the wrong type."""
+    known = {**HINTS, "preset": str}
+    settings: dict[str, Any] = {}
+    for section, value in parse_file(path).items():
+        inside = section in SECTIONS and isinstance(value, dict)
+        for key, item in (value if inside else {section: value}).items():
+            name = key.replace("-", "_")
+            check_keys({name: item}, [*known, *([] if inside else SECTIONS)], str(path))
+            if name in settings:
+                raise InputError(f"{path} sets {name} twice")
+            settings[name] = check_type(path, name, item, known.get(name, dict))
+    return settings
+
+
+def parse_file(path: Path) -> dict[str, Any]:
+    if path.suffix not in (".toml", ".json"):
+        raise InputError(f"{path}: a file of settings must be named .toml or .json")
+    try:
+        text = path.read_text("utf-8")
+        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold a JSON object, not a {type(values).__name__}")
+    return values
+
+
+def check_type(path: Path, name: str, value: Any, hint: Any) -> Any:
+    """The value, a whole number as float where one is due; InputError if it is of another type."""
+    kind, optional = without_none(hint)
+    if value is None and optional:
+        return value
+    if kind is dict:
+        raise InputError(f"{path}: {name} is a section, so it must hold settings")
+    if get_origin(kind) is Literal:
+        if value in get_args(kind):
+            return value
+        expected = f"one of {', '.join(get_args(kind))}"
+    else:
+        if kind is float and type(value) is int:
+            return float(value)
+        if type(value) is kind:
+            return value
+        expected = KINDS[kind][1]
+    raise InputError(f"{path}: {name} must be {expected}, not {value!r}")
