@@ -12,7 +12,7 @@ from nonsense import sentences
 from tiny import randomize, tiny_config
 
 from tinyalbert.errors import InputError
-from tinyalbert.fill_mask import Candidate, filled, fill_mask, format_candidates
+from tinyalbert.fill_mask import Candidate, fill_mask, filled, format_candidates
 from tinyalbert.functional import softmax
 from tinyalbert.model import AlbertForPreTraining
 from tinyalbert.tokenizer import AlbertTokenizer

@@ -19,6 +19,7 @@ from tinyalbert.embeddings import AlbertEmbeddings
 from tinyalbert.errors import InputError
 from tinyalbert.fast import textbook
 from tinyalbert.feed_forward import AlbertFeedForward
+from tinyalbert.gradcheck import Report
 from tinyalbert.layer import Initializer, Layer
 from tinyalbert.layers import Embedding, LayerNorm, Linear, TiedLinear
 
@@ -53,7 +54,7 @@ def assert_named(report, name: str, phrase: str) -> None:
     assert phrase in str(report) and name in str(report)
 
 
-# --- layer norm: three ways to get the derivative wrong, and the one for gains
+# --- layer norm
 
 
 class WrongNorm(LayerNorm):
@@ -85,11 +86,17 @@ class Constants(WrongNorm):
         return inv_std * dy * weight
 
 
+class NoScaling(WrongNorm):
+    def dx(self, dy, x_hat, inv_std, weight):
+        return F.layer_norm_backward(dy, F.LayerNormCache(x_hat, 1 + 0 * inv_std, weight))[0]
+
+
 @pytest.mark.parametrize("wrong, phrase", [
     (GainOutside, "Right when every gain γ is 1"),
     (NoMean, "the term - mean(g)"),
     (NoDeviation, "the term - x̂ mean(g x̂)"),
     (Constants, "mean and deviation are taken for constants"),
+    (NoScaling, "Every row is off by a factor of its own: in a layer norm, 1/σ"),
 ])
 def test_layer_norm(wrong, phrase):
     report = check_gradients(wrong(H, 1e-12, init()), numbers(B, T, H))
@@ -552,6 +559,17 @@ def test_a_model_without_labels_has_no_loss():
     model = AlbertForPreTraining(CONFIG, dtype=np.float64)
     with pytest.raises(InputError, match="pass the labels"):
         check_gradients(model, [[1, 2, 3]])
+
+
+def test_an_empty_report_is_not_a_good_one():
+    assert not Report("nothing", [], []).ok
+
+
+def test_there_must_be_something_to_check():
+    with pytest.raises(InputError, match="a gradient for input x, which holds no floating-point"):
+        check_gradients((F.relu, F.relu_backward), np.arange(6).reshape(2, 3))
+    with pytest.raises(InputError, match="nothing to check"):
+        check_gradients((F.relu, lambda dy, x: None), np.arange(6).reshape(2, 3))
 
 
 def test_embeddings_take_no_gradient_for_ids():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tiny
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tinyalbert import AlbertForPreTraining, check_gradients
@@ -27,7 +27,7 @@ from tinyalbert.layer import Initializer, Parameter
 from tinyalbert.layers import Embedding, LayerNorm, Linear, TiedLinear
 from tinyalbert.pooler import AlbertPooler
 
-few = settings(max_examples=8, deadline=None, derandomize=True)
+few = settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate])
 seeds = st.integers(0, 999)
 sizes = st.integers(1, 5)
 SHARING = ("all", "attention", "ffn", "none")
@@ -132,6 +132,18 @@ def test_cross_entropy_with_nothing_asked():
     assert (F.cross_entropy_backward(1.0, cache) == 0).all()
 
 
+def test_the_order_in_memory_does_not_matter():
+    """The same numbers as the transpose of something else, which NumPy stores in another order."""
+    x, weight, bias = draw(0, 4, 3, 6).swapaxes(0, 1), draw(1, 6, 6).T, draw(2, 6)
+    assert_right((linear, linear_backward), x, weight, bias)
+    assert_right((F.layer_norm, F.layer_norm_backward), x, bias, bias, 1e-5)
+    for pair in [(F.softmax, F.softmax_backward), *F.ACTIVATIONS.values()]:
+        assert_right(pair, x)
+    query, key, value = draw(3, 3, 2, 5, 2, 4).swapaxes(2, 3)           # [B, N, T, D]
+    bias = attention_bias(0, 2, 5)
+    assert_right((F.attention, F.attention_backward), query, key, value, bias, 0.1)
+
+
 # --- layers
 
 
@@ -156,8 +168,8 @@ def test_embeddings(batch, tokens, seed):
 @given(st.integers(1, 3), sizes, st.sampled_from([1, 2, 3, 6]), seeds)
 def test_attention_layer(batch, tokens, heads, seed):
     layer = AlbertAttention(CONFIG.replace(num_attention_heads=heads), init(seed))
-    assert_right(layer, draw(seed, batch, tokens, 6), attention_bias(seed, batch, tokens), seed=seed,
-                 elements=16)
+    x, bias = draw(seed, batch, tokens, 6), attention_bias(seed, batch, tokens)
+    assert_right(layer, x, bias, seed=seed, elements=16)
 
 
 @pytest.mark.parametrize("sites", ["google", "huggingface"])
@@ -178,13 +190,15 @@ def test_pooler():
 
 @pytest.mark.parametrize("gradient_checkpointing", [False, True])
 @pytest.mark.parametrize("inner_group_num", [1, 2])
-@pytest.mark.parametrize("groups", [1, 2, 3])
-@pytest.mark.parametrize("sharing", SHARING)
+@pytest.mark.parametrize("sharing, groups", [
+    *[(sharing, groups) for sharing in ("all", "attention", "ffn") for groups in (1, 2, 3)],
+    ("none", 1)])       # without sharing there is nothing to group
 def test_encoder(sharing, groups, inner_group_num, gradient_checkpointing):
     config = CONFIG.replace(sharing=sharing, num_hidden_groups=groups, hidden_act="gelu",
                             inner_group_num=inner_group_num,
                             gradient_checkpointing=gradient_checkpointing)
-    assert_right(AlbertEncoder(config, init()), draw(0, 2, 3, 4), attention_bias(1, 2, 3), elements=1)
+    encoder = AlbertEncoder(config, init())
+    assert_right(encoder, draw(0, 2, 3, 4), attention_bias(1, 2, 3), elements=0)
 
 
 def encoder_gradients(encoder: AlbertEncoder, seed: int = 0) -> dict[str, np.ndarray]:
@@ -252,6 +266,12 @@ def test_pretraining(changes):
     assert_right(pretraining_model(**changes), elements=2, **batch)
 
 
+def test_pretraining_on_every_array_library(backend):
+    config = CONFIG.replace(num_hidden_layers=1, num_hidden_groups=1)
+    model = tiny.randomize(AlbertForPreTraining(config, dtype=np.float64, backend=backend))
+    assert_right(model, elements=0, **tiny.make_batch(CONFIG, (5, 3, 0)))
+
+
 @few
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=3).filter(any), seeds)
 def test_pretraining_on_any_batch(lengths, seed):
@@ -287,7 +307,7 @@ def test_the_command_prints_the_table_of_a_tiny_model(capsys):
     out = capsys.readouterr().out
     assert report.ok and out == f"{report}\n"
     assert out.startswith("gradients of AlbertForPreTraining\n")
-    assert out.endswith(f"{len(report.rows)} of {len(report.rows)} gradients right, no laws broken\n")
+    assert out.endswith("48 of 48 gradients right, no laws broken\n")
     assert report["albert.encoder.albert_layer_groups.1.albert_layers.0.attention.key.bias"].ok
 
 

@@ -83,5 +83,5 @@ def test_table_side_by_side():
     lines = format_table({"base": BASE, "tiny": tiny_config()}).splitlines()
     assert lines[0].split() == ["base", "tiny"]
     assert lines[2].split() == ["word", "embeddings", "3,840,000", str(23 * 6)]
-    assert lines[1] == lines[14] == "-" * len(lines[0])
+    assert lines[1] == lines[13] == "-" * len(lines[0])
     assert len({len(line) for line in lines}) == 1

@@ -2,7 +2,8 @@
 
     <directory>/step-00000200/model.safetensors        weights, Hugging Face names
                               optimizer.safetensors    both moments of every parameter
-                              state.json               the rest, and the checksums of the two
+                              state.json               the step and the rest
+                              crc32.json               the checksums of these three
 
 A checkpoint is written into a folder of another name, flushed to the disk and then renamed, so one
 that exists is complete. Reading verifies the checksums and falls back to the checkpoint before.
@@ -14,16 +15,17 @@ import json
 import os
 import shutil
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from .errors import InputError
 from .files import write_atomically
 
+FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 PARTIAL = ".partial"
 
 
@@ -31,37 +33,39 @@ class Checkpoint(NamedTuple):
     step: int
     model: dict[str, np.ndarray]
     optimizer: dict[str, np.ndarray]
-    state: dict[str, Any]
+    state: dict[str, Any]               # anything that JSON can hold
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, keep: int) -> Path:
-    """Write step-<step>, then delete all but the newest `keep`. InputError if the disk is full or
-    the folder cannot be written; what was there before is left as it was."""
-    folder = directory / f"step-{checkpoint.step:08}"
+    """Write step-<step>; then delete all but the newest `keep` up to this step, and any of later
+    steps: those were passed over as damaged. InputError if the disk is full or the folder cannot
+    be written; what was there before is left as it was."""
+    step, model, optimizer, state = checkpoint
+    folder = directory / f"step-{step:08}"
     partial = folder.with_name(folder.name + PARTIAL)
-    files = {"model.safetensors": to_safetensors(checkpoint.model),
-             "optimizer.safetensors": to_safetensors(checkpoint.optimizer)}
-    state = {"step": checkpoint.step, "state": checkpoint.state,
-             "crc32": {name: zlib.crc32(content) for name, content in files.items()}}
-    files["state.json"] = json.dumps(state, indent=1).encode()
+    files = dict(zip(FILES, (to_safetensors(model), to_safetensors(optimizer),
+                             to_json({"step": step, "state": state})), strict=True))
+    files["crc32.json"] = to_json(checksums(files))
     try:
-        shutil.rmtree(partial, ignore_errors=True)
         for name, content in files.items():
             write_atomically(partial / name, content)
-        if folder.exists():                     # the same step again, from a resumed run
+        flush_folder(partial)
+        if folder.exists():                     # damaged, or it would have been resumed from
             shutil.rmtree(folder)
         os.rename(partial, folder)
         flush_folder(directory)
     except OSError as error:
         raise InputError(f"cannot write checkpoint {folder}: {error.strerror}") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    for old in list_checkpoints(directory)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        for leftover in directory.glob(f"*{PARTIAL}"):
+            shutil.rmtree(leftover, ignore_errors=True)
+    kept = [path for path in list_checkpoints(directory) if path <= folder][-keep:]
+    for path in set(list_checkpoints(directory)).difference(kept):
+        shutil.rmtree(path, ignore_errors=True)
     return folder
 
 
-def load_checkpoint(directory: Path, warn: Any = print) -> Checkpoint | None:
+def load_checkpoint(directory: Path, warn: Callable[[str], Any]) -> Checkpoint | None:
     """The newest intact checkpoint, or None if there is none at all. A damaged one is named to
     `warn` and passed over; if all are damaged that is an InputError."""
     folders = list_checkpoints(directory)
@@ -69,35 +73,36 @@ def load_checkpoint(directory: Path, warn: Any = print) -> Checkpoint | None:
         try:
             return read_checkpoint(folder)
         except InputError as error:
-            warn(f"{error}; trying the checkpoint before it")
+            warn(f"{error}; passed over")
     if folders:
-        raise InputError(f"every checkpoint in {directory} is damaged: start again with --overwrite")
+        raise InputError(f"every checkpoint in {directory} is damaged: begin anew (--overwrite)")
     return None
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """InputError if a file is missing, truncated, changed or not a checkpoint of ours."""
+    """InputError if a file is missing, truncated or changed."""
     try:
-        contents = {name: (folder / f"{name}.safetensors").read_bytes()
-                    for name in ("model", "optimizer")}
-        saved = json.loads((folder / "state.json").read_text("utf-8"))
-        for name, content in contents.items():
-            if zlib.crc32(content) != saved["crc32"][f"{name}.safetensors"]:
-                raise InputError(f"checkpoint {folder} is damaged: {name}.safetensors has another "
-                                 "checksum than when it was written")
-        return Checkpoint(int(saved["step"]), load(contents["model"]), load(contents["optimizer"]),
-                          dict(saved["state"]))
+        files = {name: (folder / name).read_bytes() for name in FILES}
+        intact = json.loads((folder / "crc32.json").read_bytes()) == checksums(files)
     except OSError as error:
-        raise InputError(f"checkpoint {folder} is incomplete: {error}") from error
-    except (ValueError, KeyError, TypeError, SafetensorError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{folder} is not a checkpoint of tinyalbert: {error}") from error
+        raise InputError(f"checkpoint {folder} is damaged: {error.strerror}: "
+                         f"{error.filename}") from error
+    except ValueError:
+        intact = False
+    if not intact:
+        raise InputError(f"checkpoint {folder} is damaged: its files do not have the checksums in "
+                         "its crc32.json")
+    model, optimizer, rest = files.values()
+    return Checkpoint(model=load(model), optimizer=load(optimizer), **json.loads(rest))
 
 
 def list_checkpoints(directory: Path) -> list[Path]:
     """Oldest first."""
-    return sorted(path for path in directory.glob("step-*") if not path.name.endswith(PARTIAL))
+    return sorted(directory.glob("step-" + 8 * "[0-9]"))
+
+
+def checksums(files: dict[str, bytes]) -> dict[str, int]:
+    return {name: zlib.crc32(content) for name, content in files.items()}
 
 
 def to_safetensors(tensors: dict[str, np.ndarray]) -> bytes:
@@ -106,8 +111,12 @@ def to_safetensors(tensors: dict[str, np.ndarray]) -> bytes:
                 metadata={"format": "pt"})
 
 
+def to_json(value: Any) -> bytes:
+    return json.dumps(value, indent=1).encode()
+
+
 def flush_folder(directory: Path) -> None:
-    """Make a rename survive a power cut, where the system allows a folder to be opened."""
+    """Make new and renamed files survive a power cut, where the system can open a folder."""
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -92,8 +92,8 @@ class AlbertConfig:
                 f"num_hidden_groups {self.num_hidden_groups} exceeds num_hidden_layers "
                 f"{self.num_hidden_layers}: a group needs at least one layer")
         if not isinstance(self.pad_token_id, int) or not 0 <= self.pad_token_id < self.vocab_size:
-            raise InputError(f"pad_token_id {self.pad_token_id!r} is not an id of the vocabulary of "
-                             f"{self.vocab_size}")
+            raise InputError(f"pad_token_id {self.pad_token_id!r} is not an id of the vocabulary "
+                             f"of {self.vocab_size}")
 
     @property
     def head_size(self) -> int:

@@ -35,8 +35,9 @@ class ConvergenceDoctor:
         self.lowest = math.inf
 
     def examine(self, line: Mapping[str, Any]) -> list[str]:
-        """What there is to say about a "train" or "eval" line, [] if nothing new."""
-        findings = (self._training(line) if line["kind"] == "train" else self._held_out(line))
+        """What there is to say about a line, [] if nothing new."""
+        look = {"train": self._training, "eval": self._held_out}.get(line["kind"])
+        findings = look(line) if look else []
         new = [(topic, text) for topic, text in findings if topic not in self.said]
         self.said.update(topic for topic, _ in new)
         return [text for _, text in new]
@@ -48,8 +49,8 @@ class ConvergenceDoctor:
                              f"level {self.entropy:.2f}: the model has begun to use context"))
         elif line["step"] >= PATIENCE * self.total_steps and "context" not in self.said:
             findings.append(("plateau", f"the masked-word loss {loss:.2f} is still at the unigram "
-                             f"level {self.entropy:.2f}: the model knows how frequent words are and "
-                             "ignores context. If it stays there: give it more steps, shorter "
+                             f"level {self.entropy:.2f}: the model knows how frequent words are "
+                             "and ignores context. If it stays there: give it more steps, shorter "
                              "sequences or smaller batches first; then try another learning_rate "
                              "(lower if the loss is jumpy) or a larger initializer_range"))
         if loss > self.lowest + 1 and loss > self.entropy:
@@ -65,7 +66,7 @@ class ConvergenceDoctor:
 
     def _held_out(self, line: Mapping[str, Any]) -> list[tuple[str, str]]:
         findings = []
-        accuracy, pairs = line.get("sentence_order_accuracy"), line.get("pairs", 0)
+        accuracy, pairs = line.get("sentence_order_accuracy", 0.0), line.get("pairs", 0)
         if pairs:
             noise = 2 * 0.5 / math.sqrt(pairs)          # two standard errors of a fair coin
             if accuracy > 0.5 + noise:

@@ -9,32 +9,34 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import InputError
+from .verdict import Metrics
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, MUTED, RULE = "#24292f", "#6e7781", "#e3e6ea"
-BLUE, ORANGE, GREEN, SKY, GREY = "#0072b2", "#d55e00", "#009e73", "#56b4e9", "#9aa1a8"
-Metrics = Sequence[Mapping[str, Any]]       # the lines of metrics.jsonl
+BLUE, ORANGE, GREEN, SKY = "#0072b2", "#d55e00", "#009e73", "#56b4e9"
 
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, in inches. InputError if Matplotlib is not installed."""
     try:
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError as error:
         raise InputError("figures need Matplotlib: pip install 'tinyalbert[demo]'") from error
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    return Figure(figsize=(width, height), facecolor="white",
+                  layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
 
 
-def to_png(figure: Figure, dpi: int = 160) -> bytes:
+def to_png(figure: Figure, dpi: int = 200) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
@@ -51,7 +53,7 @@ def series(metrics: Metrics, kind: str, key: str, scale: float = 1) -> tuple[lis
 # ---- training curves
 
 
-def training_curves(metrics: Metrics) -> Figure:
+def training_curves(metrics: Metrics, task: str = "sentence order") -> Figure:
     """Loss against the unigram level, accuracies, learning rate and gradient norm, over steps."""
     has_order = any("sentence_order_accuracy" in line for line in metrics)
     figure = new_figure(8, 7.6)
@@ -59,11 +61,11 @@ def training_curves(metrics: Metrics) -> Figure:
         [["loss", "loss"], ["words", "order" if has_order else "words"], ["rate", "norm"]],
         height_ratios=[2.2, 1.3, 0.9])
     draw_loss(panels["loss"], metrics)
-    style(panels["words"], "hidden words guessed right", "%")
+    style(panels["words"], "hidden pieces guessed right", "%")
     draw_both(panels["words"], metrics, "masked_lm_accuracy", 100)
     panels["words"].set_ylim(bottom=0)
     if has_order:
-        style(panels["order"], "sentence order guessed right", "%")
+        style(panels["order"], f"{task} guessed right", "%")
         level(panels["order"], 50, "chance")
         draw_both(panels["order"], metrics, "sentence_order_accuracy", 100)
         low, high = panels["order"].get_ylim()
@@ -76,18 +78,21 @@ def training_curves(metrics: Metrics) -> Figure:
         panels[name].set_xlabel("step", color=MUTED, fontsize=9)
     for ax in panels.values():
         ax.set_xlim(left=0)
+        ax.locator_params(axis="x", integer=True)
+        ax.yaxis.set_major_formatter("{x:g}")
     return figure
 
 
 def draw_loss(ax: Axes, metrics: Metrics) -> None:
     style(ax, "masked-LM loss", "nats")
     draw_both(ax, metrics, "masked_lm_loss")
-    steps, losses = series(metrics, "eval", "reference_loss")
-    ax.plot(steps, losses, color=GREEN, linewidth=1.4, linestyle=(0, (4, 2)), marker="o",
-            markersize=3, label="held-out text, 15 % single tokens hidden")
+    draw(ax, series(metrics, "eval", "reference_loss"), color=GREEN, linewidth=1.4,
+         linestyle=(0, (4, 2)), marker="o", markersize=3,
+         label="held-out text, 15% single tokens hidden")
     for line in metrics:
         if line["kind"] == "start":
-            level(ax, line["unigram_entropy"], "ignores context (unigram entropy)")
+            entropy = line["unigram_entropy"]
+            level(ax, entropy, f"ignores\ncontext\n{entropy:.2f}")
     ax.margins(y=0.08)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(facecolor="white", edgecolor="none", fontsize=9, labelcolor=INK,
@@ -96,17 +101,21 @@ def draw_loss(ax: Axes, metrics: Metrics) -> None:
 
 def draw_both(ax: Axes, metrics: Metrics, key: str, scale: float = 1) -> None:
     """Training in a thin light line, held-out text in a strong one with a dot per evaluation."""
-    ax.plot(*series(metrics, "train", key, scale), color=SKY, linewidth=1, label="training text")
-    ax.plot(*series(metrics, "eval", key, scale), color=BLUE, linewidth=1.8, marker="o",
-            markersize=3.5, label="held-out text")
+    draw(ax, series(metrics, "train", key, scale), color=SKY, linewidth=1, label="training text")
+    draw(ax, series(metrics, "eval", key, scale), color=BLUE, linewidth=1.8, marker="o",
+         markersize=3.5, label="held-out text")
+
+
+def draw(ax: Axes, points: tuple[list, list], **look: Any) -> None:
+    if points[0]:                                               # else not even in the legend
+        ax.plot(*points, **look)
 
 
 def level(ax: Axes, y: float, text: str) -> None:
-    """A horizontal line that the curves are to be compared with, named where it begins."""
+    """A horizontal line that the curves are to be compared with, named at its right end."""
     ax.axhline(y, color=ORANGE, linewidth=1.2, zorder=1.5)
-    ax.annotate(f"{text}: {y:.3g}", (0, y), xycoords=("axes fraction", "data"), xytext=(4, -4),
-                textcoords="offset points", va="top", fontsize=8.5, color=ORANGE,
-                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})
+    ax.annotate(text, (1, y), xycoords=("axes fraction", "data"), xytext=(4, 0),
+                textcoords="offset points", va="center", fontsize=8.5, color=ORANGE)
 
 
 def style(ax: Axes, title: str, unit: str = "") -> None:
@@ -115,8 +124,6 @@ def style(ax: Axes, title: str, unit: str = "") -> None:
     ax.grid(axis="y", color=RULE, linewidth=0.8)
     ax.set_axisbelow(True)
     ax.tick_params(length=0, labelsize=8.5, labelcolor=MUTED)
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    ax.yaxis.set_major_formatter("{x:g}")
 
 
 # ---- attention
@@ -127,20 +134,18 @@ def attention_maps(tokens: Sequence[str], maps: np.ndarray) -> Figure:
     head. Every small row is a token and shows what it looks at; all share one colour scale."""
     layers, heads, size = maps.shape[:3]
     step = size + 1                                             # one empty cell between two maps
-    sheet = np.full((layers * step - 1, heads * step - 1), np.nan)
-    for layer in range(layers):
-        for head in range(heads):
-            sheet[layer * step:layer * step + size, head * step:head * step + size] = \
-                maps[layer, head]
+    padded = np.pad(maps.astype(float), ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+    sheet = padded.swapaxes(1, 2).reshape(layers * step, heads * step)[:-1, :-1]
     cell = min(0.15, 120 / sheet.shape[1])                      # inches; Matplotlib has a limit
     figure = new_figure(sheet.shape[1] * cell + 2, sheet.shape[0] * cell + 1.2)
     ax = figure.subplots()
-    image = ax.imshow(sheet, cmap="Blues", vmin=0, interpolation="nearest")
+    darkest = max(maps.max(), 4 / size)                         # all alike, 1/T, stays pale
+    image = ax.imshow(sheet, cmap="Blues", vmin=0, vmax=darkest, interpolation="nearest")
     labels = [token.replace("▁", "") or "▁" for token in tokens]
     ax.set_xticks([head * step + i for head in range(heads) for i in range(size)],
-                  labels * heads, rotation=90, fontsize=7)
+                  labels * heads, rotation=90, fontsize=8, parse_math=False)
     ax.set_yticks([layer * step + i for layer in range(layers) for i in range(size)],
-                  labels * layers, fontsize=7)
+                  labels * layers, fontsize=8, parse_math=False)
     ax.tick_params(length=0, pad=2, labelcolor=INK)
     ax.spines[:].set_visible(False)
     middle = (size - 1) / 2
@@ -185,6 +190,7 @@ def shared_gradient(parts: np.ndarray) -> Figure:
     matrix.imshow(cosines, cmap="RdBu", vmin=-1, vmax=1)
     matrix.set_xticks(range(len(names)), names, rotation=90 if len(names) > 5 else 0)
     matrix.set_yticks(range(len(names)), names)
+    matrix.set_anchor("NW")
     for (row, column), value in np.ndenumerate(cosines) if len(names) < 14 else ():
         matrix.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7.5,
                     color="white" if abs(value) > 0.6 else INK)
@@ -206,13 +212,13 @@ def word_map(words: Sequence[str], vectors: np.ndarray) -> Figure:
     style(ax, f"two main axes of the embeddings, {share:.0%} of their variance")
     ax.set_xticks([])
     ax.set_yticks([])
-    ax.set_xlim(places[:, 0].min(), places[:, 0].max())
-    ax.set_ylim(places[:, 1].min(), places[:, 1].max())
-    ax.margins(0.06)
+    ax.plot(*places.T, alpha=0)                                         # sets the limits
+    ax.margins(0.08)
     figure.draw_without_rendering()                                     # so that sizes are known
     taken: list[Any] = []
-    for word, place in zip(words, places, strict=True):
-        text = ax.text(*place, word, fontsize=8.5, color=INK, ha="center", va="center")
+    for word, (x, y) in zip(words, places, strict=True):
+        text = ax.text(x, y, word, fontsize=8.5, color=INK, ha="center", va="center",
+                       parse_math=False)
         box = text.get_window_extent().padded(1)
         if any(box.overlaps(other) for other in taken):
             text.remove()

@@ -1,4 +1,4 @@
-"""Ask a trained model for hidden words: "the [MASK] of the United States" -> president, 41 %.
+"""Ask a trained model for hidden words: "the [MASK] of the United States" -> president, 41%.
 
 Several [MASK] in one text are predicted independently of each other, all from the text with every
 one of them hidden, as in pretraining: the best candidates need not fit together.
@@ -16,7 +16,7 @@ from .functional import softmax
 from .model import AlbertForPreTraining
 from .tokenizer import AlbertTokenizer
 
-BAR = 20        # characters that stand for 100 %
+BAR = 20        # characters that stand for 100%
 
 
 class Candidate(NamedTuple):

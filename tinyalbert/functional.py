@@ -150,7 +150,7 @@ def layer_norm_backward(dy: Array, cache: LayerNormCache) -> tuple[Array, Array,
 
 @accelerated
 def softmax(x: Array) -> Array:
-    """exp(x) / Σ exp(x) over the last axis; the largest is subtracted first, so nothing overflows."""
+    """exp(x) / Σ exp(x) over the last axis. The largest is subtracted first: nothing overflows."""
     xp = array_module(x)
     e = xp.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
@@ -226,11 +226,10 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, CrossEntropyCach
     return -(weights * log_probs).sum(), CrossEntropyCache(e / normalizer, targets, weights)
 
 
-@accelerated
 def cross_entropy_backward(d_loss: Array | float, cache: CrossEntropyCache) -> Array:
     """d logits = d_loss (p - onehot(label)) / count; rows that are ignored get 0."""
     probs, targets, weights = cache
-    d_logits = probs.copy()                                                     # [M, V]
-    d_logits[array_module(probs).arange(len(targets)), targets] -= 1
-    d_logits *= (weights * d_loss)[:, None]
+    factor = weights * d_loss                                                   # [M]
+    d_logits = probs * factor[:, None]                                          # [M, V]
+    d_logits[array_module(probs).arange(len(targets)), targets] -= factor
     return d_logits

@@ -1,4 +1,4 @@
-"""The two things an ALBERT is pretrained to say: the hidden words, and the order of two segments."""
+"""The two things an ALBERT is pretrained to say: the hidden words and the order of two segments."""
 
 from __future__ import annotations
 

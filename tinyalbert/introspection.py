@@ -22,7 +22,7 @@ def attention_of(model: AlbertForPreTraining, tokenizer: AlbertTokenizer,
     probabilities of one query in each row."""
     longest = min(LONGEST, model.config.max_position_embeddings)
     ids = tokenizer.encode(text, truncation=True, max_length=longest)
-    maps = model([ids], output_attentions=True).attentions                  # L of [1, N, T, T]
+    maps = model([ids], output_attentions=True).attentions or ()            # L of [1, N, T, T]
     tokens = [str(tokenizer.convert_ids_to_tokens(i)) for i in ids]
     return tokens, np.stack([model.backend.to_numpy(a[0]) for a in maps])
 
@@ -60,7 +60,7 @@ def gradient_of_each_application(model: AlbertForPreTraining, batch: dict[str, A
     layer's gradient is the contribution of that application alone; their sum over the layers that
     share is the gradient of the shared parameters. batch: arguments of `forward`, labels included.
     """
-    copy = AlbertForPreTraining(model.config.replace(sharing="none"), backend=model.backend,
+    copy = AlbertForPreTraining(model.config.replace(sharing="none"), backend=model.backend.name,
                                 dtype=model.dtype)
     shared, order = dict(model.walk()), model.albert.encoder.order
     for name, parameter in copy.named_parameters().items():

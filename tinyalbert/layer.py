@@ -80,7 +80,8 @@ class Initializer:
 
     def __init__(self, backend: Backend, dtype: Any, seed: int, std: float) -> None:
         if dtype not in FLOATS:
-            raise InputError(f"dtype must be float32 (for work) or float64 (for checks), not {dtype}")
+            raise InputError("dtype must be float32 (for work) or float64 (for checks), "
+                             f"not {dtype}")
         self.backend, self.dtype, self.std = backend, np.dtype(dtype), std
         self.rng = np.random.default_rng(seed)
 

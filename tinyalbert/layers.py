@@ -6,6 +6,7 @@ from . import functional as F
 from .backend import Array, backend_of
 from .layer import Initializer, Layer, Parameter
 
+
 class Linear(Layer):
     """y = x W + b. The weight is [in, out], as on a blackboard (PyTorch keeps [out, in])."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
+from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,9 @@ import numpy as np
 from .backend import array_module
 from .batches import Batch
 from .errors import InputError
+from .files import write_atomically
 from .functional import IGNORED
 from .run import read_metrics
-from .files import write_atomically
 
 
 class Means:
@@ -23,16 +25,19 @@ class Means:
     per prediction."""
 
     def __init__(self) -> None:
-        self.reset()
+        self.restore({})
 
-    def reset(self) -> None:
-        self.sums: dict[str, float] = defaultdict(float)
-        self.counts: dict[str, float] = defaultdict(float)
-        self.tokens = self.pairs = 0
-        self.last_loss = 0.0
-        self.started = time.perf_counter()
+    def state(self) -> dict[str, dict[str, float]]:
+        """What a checkpoint must hold for the next line to be the same."""
+        return {"sums": dict(self.sums), "counts": dict(self.counts)}
 
-    def add(self, weight: float = 1.0, **values: float) -> None:
+    def restore(self, state: Mapping[str, Mapping[str, float]]) -> None:
+        """Go on from such a state; {} starts over."""
+        self.sums = defaultdict(float, state.get("sums", {}))
+        self.counts = defaultdict(float, state.get("counts", {}))
+        self.tokens, self.started = 0, time.perf_counter()
+
+    def add(self, weight: float = 1, **values: float) -> None:
         for name, value in values.items():
             self.sums[name] += weight * value
             self.counts[name] += weight
@@ -42,26 +47,24 @@ class Means:
         so the mean over batches is the mean over predictions."""
         words = batch.labels[batch.labels != IGNORED]                       # [M]
         orders = batch.sentence_order_label                                 # [B]
-        asked = orders != IGNORED
-        self.last_loss = float(out.loss)
-        self.add(loss=self.last_loss)
+        pairs = int((orders != IGNORED).sum())
+        self.add(loss=float(out.loss))
         if len(words):
             self.add(len(words), masked_lm_loss=float(out.masked_lm_loss),
                      masked_lm_accuracy=accuracy(out.prediction_logits, words))
-        if asked.any():
-            self.add(int(asked.sum()), sop_loss=float(out.sop_loss),
+        if pairs:
+            self.add(pairs, sop_loss=float(out.sop_loss),
                      sentence_order_accuracy=accuracy(out.sop_logits, orders))
         self.tokens += int(batch.attention_mask.sum())
-        self.pairs += int(asked.sum())
 
     def take(self) -> dict[str, Any]:
         """The means, tokens per second, and the number of sentence pairs; then start over."""
         seconds = time.perf_counter() - self.started
         means: dict[str, Any] = {name: self.sums[name] / self.counts[name] for name in self.sums}
         means["tokens_per_second"] = round(self.tokens / seconds, 1)
-        if self.pairs:
-            means["pairs"] = self.pairs
-        self.reset()
+        if "sop_loss" in means:
+            means["pairs"] = int(self.counts["sop_loss"])
+        self.restore({})
         return means
 
 
@@ -76,23 +79,21 @@ def accuracy(logits: Any, labels: np.ndarray) -> float:
 class MetricsLog:
     """metrics.jsonl, and TensorBoard events beside it if asked for.
 
-    resume_at: lines of later steps, which the resumed run will write again, are dropped; 0 starts
-    an empty file.
+    resume_at: lines of later steps, and those from the final evaluation on, are dropped: the
+    resumed run writes them again. `kept` are the others; 0 starts an empty file.
     """
 
     def __init__(self, run: Path, *, resume_at: int = 0, tensorboard: bool = False) -> None:
         self.path = run / "metrics.jsonl"
-        lines = [line for line in read_metrics(run) if line["step"] <= resume_at] if resume_at else []
-        write_atomically(self.path, b"".join(encoded(line) for line in lines))
-        self.seconds = lines[-1]["seconds"] if lines else 0.0       # of the run so far
+        self.kept = list(takewhile(
+            lambda line: line["step"] <= resume_at and not line.get("final"),
+            read_metrics(run))) if resume_at else []
+        write_atomically(self.path, b"".join(map(encoded, self.kept)))
+        self.seconds = self.kept[-1]["seconds"] if self.kept else 0.0       # of the run so far
         self.started = time.perf_counter()
         self.events = None
         if tensorboard:
-            try:
-                from tensorboardX import SummaryWriter
-            except ImportError as error:
-                raise InputError("tensorboard needs a package: pip install "
-                                 "'tinyalbert[tensorboard]'") from error
+            from tensorboardX import SummaryWriter
             self.events = SummaryWriter(str(run / "tensorboard"))
 
     def write(self, kind: str, step: int, **values: Any) -> dict[str, Any]:

@@ -101,7 +101,8 @@ class AlbertModel(PreTrainedModel):
         pooled, pooler = self.pooler.forward(x)                                 # [B, H]
         return AlbertModelOutput(x, pooled), ModelCache(embeddings, encoder, pooler)
 
-    def backward(self, d_hidden: Array, d_pooled: Array | None, cache: ModelCache) -> None:
+    def backward(self, d_hidden: Array, d_pooled: Array | None,     # type: ignore[override]
+                 cache: ModelCache) -> None:
         """d_hidden [B, T, H] and d_pooled [B, H] are the gradients of the two outputs."""
         if d_pooled is not None:
             d_hidden = d_hidden + self.pooler.backward(d_pooled, cache.pooler)
@@ -165,7 +166,8 @@ class AlbertForPreTraining(PreTrainedModel):
         init = Initializer(get_backend(backend), dtype, seed, config.initializer_range)
         self.config, self.backend, self.dtype = config, init.backend, init.dtype
         self.albert = AlbertModel(config, init=init)
-        self.predictions = AlbertMLMHead(config, self.albert.embeddings.word_embeddings.weight, init)
+        word_embeddings = self.albert.embeddings.word_embeddings.weight
+        self.predictions = AlbertMLMHead(config, word_embeddings, init)
         self.sop_classifier = AlbertSOPHead(config, init)
 
     def forward(self, input_ids: Any, attention_mask: Any = None, token_type_ids: Any = None, *,
@@ -197,7 +199,8 @@ class AlbertForPreTraining(PreTrainedModel):
         return (pretraining_output(logits, sop_logits, masked_lm_loss, sop_loss),
                 PreTrainingCache(albert, predictions, sop, positions, masked_lm, order))
 
-    def backward(self, cache: PreTrainingCache, d_loss: float = 1.0) -> None:
+    def backward(self, cache: PreTrainingCache,                     # type: ignore[override]
+                 d_loss: float = 1.0) -> None:
         """Add d_loss times the gradient of the loss to every parameter's grad."""
         x = cache.albert.pooler.x                                           # [B, T, H]
         d_hidden, d_pooled = array_module(x).zeros_like(x), None
@@ -267,6 +270,6 @@ def check_ids(name: str, ids: np.ndarray, size: int) -> None:
     """Every id must be a row of its table: NumPy would wrap a negative one, CuPy any."""
     if ids.dtype.kind not in "iu":
         raise InputError(f"{name} must hold whole numbers, not {ids.dtype}")
-    if ids.size and not (0 <= ids.min() and ids.max() < size):
+    if ids.size and (ids.min() < 0 or ids.max() >= size):
         wrong = ids[(ids < 0) | (ids >= size)].flat[0]
         raise InputError(f"{name} holds {wrong}, which is outside 0..{size - 1}")

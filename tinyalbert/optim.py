@@ -107,13 +107,14 @@ def norm(x: Array) -> Array:
 def clip_by_global_norm(parameters: Mapping[str, Parameter], max_norm: float) -> Array:
     """Scale all gradients by one factor so that their joint length is at most max_norm.
 
-    Returns the length before clipping, on the device. max_norm 0 only measures.
+    Returns the length before clipping, on the device. max_norm 0 only measures. A length that is
+    not finite changes nothing either, so that its cause can still be found.
     """
     grads = [p.grad for p in parameters.values()]
     xp = array_module(grads[0])
     length = xp.sqrt(sum((grad * grad).sum() for grad in grads))
     if max_norm:
-        factor = max_norm / xp.maximum(length, max_norm)
+        factor = xp.where(xp.isfinite(length), max_norm / xp.maximum(length, max_norm), 1)
         for grad in grads:
             grad *= factor
     return length

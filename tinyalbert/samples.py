@@ -43,7 +43,7 @@ class Sample(NamedTuple):
 
 def held_out_samples(run: Path, tokenizer: AlbertTokenizer, held_out: int | None,
                      count: int = 6) -> list[Sample]:
-    """Sentences of 8 to 20 tokens from the held-out documents of a run, one of each document, with
+    """Sentences of 8 to 16 tokens from the held-out documents of a run, one of each document, with
     the word in their middle hidden; always the same ones. [] if the shards are gone."""
     folders = sorted(run.glob("shards/*/index.json"), key=lambda path: path.stat().st_mtime)
     if not folders:
@@ -59,7 +59,7 @@ def samples_of(shard: Shard, document: int, tokenizer: AlbertTokenizer) -> Itera
     bounds = shard.sentence_bounds(document)
     for i in range((len(bounds) - 1) // 2, len(bounds) - 1):
         ids = np.asarray(shard.tokens[bounds[i]:bounds[i + 1]]).tolist()
-        if not 8 <= len(ids) <= 20:
+        if not 8 <= len(ids) <= 16:
             continue
         tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(ids)]
         words = [k for k in range(1, len(tokens) - 1)

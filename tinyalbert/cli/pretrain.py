@@ -1,7 +1,7 @@
 """Train an ALBERT from scratch on a text: tokenizer, sentence pairs, masks, training, evaluation.
 
-A preset gives every setting a value, a file may change some (--config; keys are the flags below, with
-_ or -), and flags change them last. The values in brackets are those of the preset demo.
+A preset gives every setting a value, a file may change some (--config; the flags' names are its
+keys), and flags change them last. The values in brackets are those of the preset demo.
 
 RUN, the folder of the training, holds the model (as Hugging Face Transformers reads it), the
 tokenizer, the metrics, checkpoints and the tokenized text. Ctrl-C saves before it stops.

@@ -1,9 +1,10 @@
 """Rows in cache-sized blocks, on every core.
 
 NumPy runs one element-wise operation on one core and streams whole arrays through memory for each.
-A chain of them is several times faster when a block of rows that fits the core's cache goes through
-the whole chain before the next block starts, and when every core has its own rows (NumPy releases
-the interpreter lock while it computes). Matrix products are left to BLAS, which has its own threads.
+A chain of them is several times faster when a block of rows that fits the core's cache goes
+through the whole chain before the next block starts, and when every core has its own rows (NumPy
+releases the interpreter lock while it computes). Matrix products are left to BLAS, which has its
+own threads.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -31,7 +33,11 @@ def num_threads() -> int:
 
 
 def for_blocks(rows: int, row_bytes: int, work: Callable[[slice], None]) -> None:
-    """Call `work(slice)` for consecutive blocks that cover range(rows), on every core."""
+    """Call `work(slice)` for consecutive blocks that cover range(rows), on every core.
+
+    A part that no thread has begun when the caller is through with its own is done by the caller,
+    so nothing ever waits for a free thread, and `work` may call this function too.
+    """
     step = max(1, BLOCK_BYTES // max(row_bytes, 1))
 
     def run(start: int, stop: int) -> None:
@@ -40,20 +46,31 @@ def for_blocks(rows: int, row_bytes: int, work: Callable[[slice], None]) -> None
 
     parts = 1 if rows * row_bytes <= INLINE_BYTES else min(num_threads(), rows)
     edges = [rows * i // parts for i in range(parts + 1)]
-    others = [_pool().submit(run, *edges[i:i + 2]) for i in range(1, parts)]
+    others = [(part, _pool().submit(run, *part)) for part in list(pairwise(edges))[1:]]
     run(edges[0], edges[1])
-    for other in others:
-        other.result()
+    for part, future in others:
+        if future.cancel():
+            run(*part)
+        else:
+            future.result()
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
-    """While our own threads call BLAS on small matrices, BLAS must not start threads of its own."""
+    """While our own threads call BLAS on small matrices, BLAS must not start threads of its own.
+
+    The limit holds for the whole process: train in one thread of it at a time.
+    """
+    num_threads()       # asks BLAS once, and that must be before the limit
     return _blas().limit(limits=1)
 
 
 @cache
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(num_threads(), thread_name_prefix="tinyalbert")
+
+
+if hasattr(os, "register_at_fork"):     # a forked process inherits the pool without its threads
+    os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 @cache

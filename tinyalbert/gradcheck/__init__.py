@@ -35,7 +35,7 @@ from typing import Any
 
 from .diagnosis import diagnose
 from .experiment import Experiment
-from .laws import broken_laws, is_repeatable
+from .laws import NOT_REPEATABLE, addition_law, backward_laws, forward_laws, is_repeatable
 from .report import Report
 
 __all__ = ["Report", "check_gradients"]
@@ -56,11 +56,14 @@ def check_gradients(layer: Any, *inputs: Any, seed: int = 0, tolerance: float = 
 
     While it runs, the parameters are in float64, and gains and biases are moved a little at random:
     with every gain 1 and every bias 0, many a wrong gradient is right. Then all is put back.
-    Raises InputError if the output is neither an array nor has a loss.
+    Raises InputError if the output is no array and has no loss, or if nothing has a gradient.
     """
     experiment = Experiment.of(layer, inputs, arguments, seed, tolerance, dropout, elements)
     with experiment.borrowed_parameters():
-        laws = broken_laws(experiment)
-        rows = experiment.rows() if is_repeatable(experiment) else []
-        rows = [row if row.ok else diagnose(experiment, row) for row in rows]
+        laws, rows = list(forward_laws(experiment)), []
+        if is_repeatable(experiment):
+            laws += [*backward_laws(experiment), *addition_law(experiment)]
+            rows = [row if row.ok else diagnose(experiment, row) for row in experiment.rows()]
+        elif not laws:
+            laws = [NOT_REPEATABLE]
     return Report(experiment.title, rows, laws)

@@ -68,7 +68,7 @@ class Case:
     @property
     def batch(self) -> tuple[int, ...]:
         """The shape of the first input: [B, T], [B, T, H], [B, N, T, D] or [rows, H]."""
-        return np.shape(next(iter(self.experiment.arguments.values()), ()))
+        return getattr(next(iter(self.experiment.arguments.values())), "shape", ())
 
     def after(self, change: Callable[[Experiment], None]) -> tuple[Row, np.ndarray]:
         """Check this gradient again after a change, which is then undone. Also the new gradient."""

@@ -20,6 +20,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..functional import IGNORED
 from ..layer import Layer
 from .case import CLOSE, Case, close, is_additive_mask, where
 from .experiment import Experiment, to_host
@@ -86,7 +87,7 @@ def factors(case: Case) -> Iterator[tuple[str, float, str, str]]:
         yield "the width of a row", shape[-1], summed, averaged
     for name, value in case.experiment.arguments.items():
         if "label" in name:
-            count = int((np.asarray(to_host(value)) != -100).sum())
+            count = int((to_host(value) != IGNORED).sum())
             yield f"M, the number of {name}", count, summed, averaged
     for size in head_sizes(case.experiment):
         yield ("√D, D the head size", math.sqrt(size), "the scale 1/√D of the scores is left out",
@@ -94,7 +95,7 @@ def factors(case: Case) -> Iterator[tuple[str, float, str, str]]:
     for p in dropout_probabilities(case.experiment):
         yield ("1/(1-p), p of dropout", 1 / (1 - p), "this scale is applied twice",
                "this scale is left out")
-    yield "just 2", 2, "added twice", "half of it is missing"
+    yield "a plain 2", 2, "added twice", "half of it is missing"
 
 
 def missing_term(case: Case) -> str:
@@ -109,8 +110,10 @@ def missing_term(case: Case) -> str:
         ([one, centred], "A layer norm's mean and deviation are taken for constants, but every x "
                          "of the row moves them: - mean(g) - x̂ mean(g x̂)"),
         ([y], "Every row lacks a multiple of the output: in a softmax, the term - p Σ p dp"),
-        ([dy], "dy itself is missing: the residual path around the layer"),
+        ([case.ours], "Every row is off by a factor of its own: in a layer norm, 1/σ"),
     ]
+    if dy.shape == x.shape and close(case.missing, dy):
+        return "dy itself is missing: the residual path around the layer"
     return next((sentence for basis, sentence in known
                  if all(b.shape == x.shape for b in basis) and spans(basis, case.missing)), "")
 
@@ -146,7 +149,7 @@ def gain_outside(case: Case) -> str:
 def attention_mask(case: Case) -> str:
     def nothing_masked(e: Experiment) -> None:
         for name, value in e.arguments.items():
-            if name == "attention_mask":
+            if name == "attention_mask" and value is not None:
                 e.arguments[name] = value * 0 + 1
             elif is_additive_mask(value):
                 value[...] = 0
@@ -158,7 +161,7 @@ def batch_size(case: Case) -> str:
     def one_sequence(e: Experiment) -> None:
         for name, value in e.arguments.items():
             weight = not e.layer and name in ("weight", "bias") and not is_additive_mask(value)
-            if np.ndim(value) and len(value) == case.batch[0] and not weight:
+            if getattr(value, "shape", ())[:1] == case.batch[:1] and not weight:
                 e.arguments[name] = value[:1]
     return ("Right for a batch of one: something is divided by the batch size B, or sequences are "
             "mixed") if case.batch and case.vanishes(one_sequence) else ""

@@ -105,7 +105,13 @@ class Experiment:
             d_inputs = self.backward(self.dy.copy(), cache)
         named = {f"input {name}": dx for name, dx in zip(self.arguments, d_inputs, strict=False)
                  if dx is not None}
+        for name in named.keys() - self.tensors().keys():
+            raise InputError(f"backward returns a gradient for {name}, which holds no "
+                             "floating-point numbers: pass an array of floats")
         named |= {name: parameter.grad for name, parameter in self.parameters.items()}
+        if not named:
+            raise InputError(f"{self.title} has no parameters, and its backward returns no "
+                             "gradient: there is nothing to check")
         return {name: to_host(gradient) for name, gradient in named.items()}
 
     # --- measure
@@ -119,14 +125,14 @@ class Experiment:
         tensor[...] = start - move
         below = self.forward()[0].copy()
         tensor[...] = start
-        return float((self.dy * (above - below)).sum()) / (2 * step)
+        return float(to_host((self.dy * (above - below)).sum())) / (2 * step)
 
     @cached_property
     def resolution(self) -> float:
         """The smallest slope that the rounding of y, ten units in its last digit, lets one see."""
         y, _ = self.forward()
-        rounding = 10 * np.finfo(np.float64).eps * float(((self.dy * y) ** 2).sum()) ** 0.5
-        return max(rounding, np.finfo(np.float64).tiny) / STEPS[0]      # y may be 0
+        size = max(np.linalg.norm(to_host(self.dy * y)), np.finfo(np.float64).tiny)
+        return float(10 * np.finfo(np.float64).eps * size) / STEPS[0]
 
     def check(self, name: str, gradient: np.ndarray) -> Row:
         """Compare one tensor's gradient with measured slopes, until one is wrong at every step."""

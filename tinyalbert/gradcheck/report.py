@@ -27,10 +27,11 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return not self.broken_laws and all(row.ok for row in self.rows)
+        """Everything is right, and there was something to be right about."""
+        return bool(self.rows) and all(row.ok for row in self.rows) and not self.broken_laws
 
     def __getitem__(self, name: str) -> Row:
-        return next(row for row in self.rows if row.name == name)
+        return {row.name: row for row in self.rows}[name]
 
     def raise_if_failed(self) -> None:
         """AssertionError, with the table for its message, unless everything is right."""

@@ -1,0 +1,142 @@
+"""A training in progress: one step, the evaluation, and what must be saved to go on.
+
+A step depends only on the settings, the weights before it, and its number: batches, masks and
+dropout are drawn from the seed and the place. Going on from a checkpoint therefore gives the
+weights of a training that was never interrupted, bit for bit.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .backend import array_module
+from .batches import Batch, Cursor, PretrainingBatches, held_out_batches
+from .checkpoint import Checkpoint, list_checkpoints, save_checkpoint
+from .config import AlbertConfig
+from .errors import InputError
+from .functional import IGNORED
+from .masking import REFERENCE_MASKING, Masking
+from .metrics import Means
+from .model import AlbertForPreTraining
+from .optim import OPTIMIZERS, clip_by_global_norm, learning_rate
+from .pretrain_config import PretrainConfig
+from .run import save_model
+from .shards import Shards
+
+DROPOUT = 3     # what a random stream is for: 0, 1 and 2 are taken by the batches
+
+
+class TrainingError(RuntimeError):
+    """The numbers went wrong. The message names the step, the tensor and the last checkpoint."""
+
+
+class Trainer:
+    """The weights, the optimizer, the place in the text, and the means since the last line."""
+
+    def __init__(self, run: Path, model_config: AlbertConfig, config: PretrainConfig,
+                 shards: Shards) -> None:
+        self.run, self.config, self.shards = run, config, shards
+        self.model = AlbertForPreTraining(model_config, backend=config.backend, seed=config.seed)
+        if config.unigram_bias:
+            counts = shards.unigram_counts()
+            bias = np.log((counts + 1) / counts.sum())
+            self.model.predictions.bias.data[...] = self.model.backend.asarray(bias)
+        self.optimizer = OPTIMIZERS[config.optimizer](
+            self.model.named_parameters(), betas=(config.adam_beta1, config.adam_beta2),
+            eps=config.adam_epsilon, weight_decay=config.weight_decay,
+            bias_correction=config.bias_correction)
+        self.batches = PretrainingBatches(shards, config.segments(), config.masked_lm(),
+                                          batch_size=config.batch_size, seed=config.seed)
+        self.means = Means()
+
+    @property
+    def steps(self) -> int:
+        """How many have been taken."""
+        return self.optimizer.steps
+
+    def rate(self, total: int) -> float:
+        """The learning rate of the next step, of so many in all."""
+        return learning_rate(self.steps, total, round(self.config.warmup_ratio * total),
+                             self.config.learning_rate, self.config.schedule)
+
+    def step(self, rate: float) -> None:
+        """Forward and backward for each of the accumulated batches, clip, and move the weights.
+
+        The loss is the mean of the batches' losses; a batch with few predictions counts as much as
+        one with many. TrainingError, before the weights are touched, if it is no finite number.
+        """
+        for micro in range(self.config.gradient_accumulation_steps):
+            rng = np.random.default_rng([self.config.seed, DROPOUT, self.steps, micro])
+            self.accumulate(next(self.batches), rng)
+        norm = float(clip_by_global_norm(self.optimizer.parameters, self.config.max_grad_norm))
+        if not np.isfinite([norm, self.means.sums["loss"]]).all():
+            raise TrainingError(self.what_broke())
+        self.means.add(grad_norm=norm)
+        self.optimizer.step(rate)
+        self.model.zero_grad()
+
+    def accumulate(self, batch: Batch, rng: np.random.Generator) -> None:
+        out, cache = self.model.forward(**inputs_of(batch), rng=rng)
+        self.model.backward(cache, 1 / self.config.gradient_accumulation_steps)
+        self.means.add_output(out, batch)
+
+    def what_broke(self) -> str:
+        """One sentence about a loss or a gradient that is not a number: which tensor, what now."""
+        where = "the gradient" if np.isfinite(self.means.sums["loss"]) else "the loss"
+        for kind, of in (("grad", "the gradient of "), ("data", "")):
+            for name, parameter in self.optimizer.parameters.items():
+                values = getattr(parameter, kind)
+                if not array_module(values).isfinite(values).all():
+                    where = of + name
+        kept = list_checkpoints(self.run / "checkpoints")
+        last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
+        return (f"step {self.steps + 1}: {where} is no longer a finite number; {last}. Go on from "
+                "it with --resume and a lower --learning-rate, or a longer --warmup-ratio")
+
+    def evaluate(self, held_out: Shards, *, whole: bool = False) -> dict[str, Any]:
+        """Means over held-out text: under the training's own masking, and as reference_* under
+        15 % single-token masking, with which other models can be compared. `pairs` is the number
+        of sentence pairs: it tells how noisy their accuracy is."""
+        def means_under(masking: Masking) -> dict[str, Any]:
+            means = Means()
+            for batch in held_out_batches(held_out, self.config.segments(), masking,
+                                          batch_size=self.config.batch_size,
+                                          max_batches=None if whole else self.config.eval_batches):
+                means.add_output(self.model.forward(**inputs_of(batch))[0], batch)
+            return means.take()
+
+        own, reference = means_under(self.config.masked_lm()), means_under(REFERENCE_MASKING)
+        return {**own, "reference_loss": reference["masked_lm_loss"],
+                "reference_accuracy": reference["masked_lm_accuracy"]}
+
+    def save(self) -> None:
+        """The model for use, then a checkpoint: where that is, the model is too."""
+        save_model(self.run, self.model)
+        state = {"shards": self.shards.folder.name, "cursor": self.batches.cursor,
+                 "means": self.means.state()}
+        save_checkpoint(self.run / "checkpoints",
+                        Checkpoint(self.steps, self.model.state_dict(tied=False),
+                                   self.optimizer.state_dict(), state),
+                        keep=self.config.keep_checkpoints)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """InputError if the checkpoint is of another text or of a model of another shape."""
+        if checkpoint.state["shards"] != self.shards.folder.name:
+            raise InputError(f"the corpus {self.config.corpus} or the tokenizer has changed since "
+                             f"the training in {self.run} began: put the old text back, or begin "
+                             "anew in another folder")
+        self.model.load_state_dict(checkpoint.model)
+        self.optimizer.load_state_dict(checkpoint.optimizer, steps=checkpoint.step)
+        self.batches.cursor = Cursor(*checkpoint.state["cursor"])
+        self.means.restore(checkpoint.state["means"])
+
+
+def inputs_of(batch: Batch) -> dict[str, Any]:
+    """The batch as arguments of the model; without a sentence task that label is left out."""
+    inputs = batch._asdict()
+    if (batch.sentence_order_label == IGNORED).all():
+        inputs["sentence_order_label"] = None
+    return inputs
