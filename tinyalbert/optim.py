@@ -114,7 +114,7 @@ def clip_by_global_norm(parameters: Mapping[str, Parameter], max_norm: float) ->
     xp = array_module(grads[0])
     length = xp.sqrt(sum((grad * grad).sum() for grad in grads))
     if max_norm:
-        factor = xp.where(xp.isfinite(length), max_norm / xp.maximum(length, max_norm), 1)
+        factor = xp.where(length < math.inf, max_norm / xp.maximum(length, max_norm), 1)
         for grad in grads:
             grad *= factor
     return length

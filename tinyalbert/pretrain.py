@@ -117,14 +117,23 @@ def get_tokenizer(run: Path, model_config: AlbertConfig, config: PretrainConfig,
 
 def steps_in_time(run: Path, model_config: AlbertConfig, config: PretrainConfig,
                   shards: Shards) -> int:
-    """How many steps fit into config.minutes: the median of a throwaway model's first few."""
-    trainer, seconds = Trainer(run, model_config, config, shards), []
-    for _ in range(TIMED_STEPS):
-        start = time.perf_counter()
-        trainer.step(0.0)
-        trainer.model.backend.synchronize()
-        seconds.append(time.perf_counter() - start)
-    return max(int(60 * config.minutes / statistics.median(seconds[2:])), 1)
+    """How many steps fit into config.minutes: a few are timed, of each kind, with a model that is
+    thrown away."""
+    def seconds_per_step(kind: str) -> float:
+        trainer, seconds = Trainer(run, model_config, config, shards), []
+        trainer.streams["full"] = trainer.streams[kind]
+        for _ in range(TIMED_STEPS):
+            start = time.perf_counter()
+            trainer.step(0.0)
+            trainer.model.backend.synchronize()
+            seconds.append(time.perf_counter() - start)
+        return statistics.median(seconds[2:])
+
+    short = config.short_first_ratio
+    seconds = (1 - short) * seconds_per_step("full")
+    if short:
+        seconds += short * seconds_per_step("short")
+    return max(int(60 * config.minutes / seconds), 1)
 
 
 def train_and_evaluate(trainer: Trainer, held_out: Shards, log: Log) -> None:

@@ -33,6 +33,9 @@ class PretrainConfig:
     max_seq_length: int = setting(512, "tokens per sequence, [CLS] and [SEP] included")
     objective: Objective = setting("sop", "sentence task beside masked words: sop, nsp or none")
     sop_strict: bool = setting(True, "never turn a single-sentence chunk into an NSP negative")
+    short_first_ratio: float = setting(
+        0.0, "share of the steps, the first ones, on very short sequences: see docs/learning.md")
+    short_first_length: int = setting(8, "tokens per sequence then; a step has as many tokens")
     short_seq_prob: float = setting(0.1, "share of documents cut into shorter sequences")
     masking: Strategy = setting("ngram", "what is hidden together: ngram, whole_word or token")
     masked_lm_prob: float = setting(0.15, "share of the tokens that is hidden")
@@ -64,7 +67,7 @@ class PretrainConfig:
     tensorboard: bool = setting(False, "also write TensorBoard events (pip install tensorboardX)")
 
     def __post_init__(self) -> None:
-        self.segments(), self.masked_lm()        # they check their own part
+        self.segments(), self.short_segments(), self.masked_lm()        # they check their own part
         for name, choices in (("optimizer", Optimizer), ("schedule", Schedule)):
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name} must be one of {', '.join(get_args(choices))}, "
@@ -80,15 +83,29 @@ class PretrainConfig:
         for name in ("minutes", "learning_rate", "adam_epsilon"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be greater than 0, not {getattr(self, name)}")
-        for name in ("warmup_ratio", "adam_beta1", "adam_beta2"):
+        for name in ("warmup_ratio", "short_first_ratio", "adam_beta1", "adam_beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must be in [0, 1), not {getattr(self, name)}")
+        if self.short_first_length > self.max_seq_length:
+            raise InputError(f"short_first_length {self.short_first_length} exceeds max_seq_length "
+                             f"{self.max_seq_length}")
         for name in ("weight_decay", "max_grad_norm", "seed"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must not be negative: {getattr(self, name)}")
 
     def segments(self) -> Segments:
         return Segments(self.max_seq_length, self.objective, self.short_seq_prob, self.sop_strict)
+
+    def short_segments(self) -> Segments:
+        """Of the first steps: too short for two segments, so there is no sentence task."""
+        return Segments(self.short_first_length, "none", self.short_seq_prob)
+
+    def short_batch_size(self) -> int:
+        return self.batch_size * self.max_seq_length // self.short_first_length
+
+    def short_steps(self) -> int:
+        """How many of the first steps are on short sequences."""
+        return round(self.short_first_ratio * (self.max_steps or 0))
 
     def masked_lm(self) -> Masking:
         return Masking(self.masking, self.masked_lm_prob, self.max_predictions_per_seq)

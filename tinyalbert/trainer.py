@@ -48,14 +48,23 @@ class Trainer:
             self.model.named_parameters(), betas=(config.adam_beta1, config.adam_beta2),
             eps=config.adam_epsilon, weight_decay=config.weight_decay,
             bias_correction=config.bias_correction)
-        self.batches = PretrainingBatches(shards, config.segments(), config.masked_lm(),
-                                          batch_size=config.batch_size, seed=config.seed)
+        self.streams = {
+            name: PretrainingBatches(shards, segments, config.masked_lm(), batch_size=size,
+                                     seed=config.seed)
+            for name, segments, size in (
+                ("short", config.short_segments(), config.short_batch_size()),
+                ("full", config.segments(), config.batch_size))}
         self.means = Means()
 
     @property
     def steps(self) -> int:
         """How many have been taken."""
         return self.optimizer.steps
+
+    @property
+    def batches(self) -> PretrainingBatches:
+        """Where the next step's batch comes from: first the short sequences, then the full ones."""
+        return self.streams["short" if self.steps < self.config.short_steps() else "full"]
 
     def rate(self, total: int) -> float:
         """The learning rate of the next step, of so many in all."""
@@ -99,23 +108,28 @@ class Trainer:
     def evaluate(self, held_out: Shards, *, whole: bool = False) -> dict[str, Any]:
         """Means over held-out text: under the training's own masking, and as reference_* under
         15 % single-token masking, with which other models can be compared. `pairs` is the number
-        of sentence pairs: it tells how noisy their accuracy is."""
+        of sentence pairs: it tells how noisy their accuracy is. While the training is on short
+        sequences, so is this."""
+        stream = self.batches
+
         def means_under(masking: Masking) -> dict[str, Any]:
             means = Means()
-            for batch in held_out_batches(held_out, self.config.segments(), masking,
-                                          batch_size=self.config.batch_size,
+            for batch in held_out_batches(held_out, stream.segments, masking,
+                                          batch_size=stream.batch_size,
                                           max_batches=None if whole else self.config.eval_batches):
                 means.add_output(self.model.forward(**inputs_of(batch))[0], batch)
             return means.take()
 
         own, reference = means_under(self.config.masked_lm()), means_under(REFERENCE_MASKING)
-        return {**own, "reference_loss": reference["masked_lm_loss"],
+        return {**own, "max_seq_length": stream.segments.max_seq_length,
+                "reference_loss": reference["masked_lm_loss"],
                 "reference_accuracy": reference["masked_lm_accuracy"]}
 
     def save(self) -> None:
         """The model for use, then a checkpoint: where that is, the model is too."""
         save_model(self.run, self.model)
-        state = {"shards": self.shards.folder.name, "cursor": self.batches.cursor,
+        state = {"shards": self.shards.folder.name,
+                 "cursors": {name: stream.cursor for name, stream in self.streams.items()},
                  "means": self.means.state()}
         save_checkpoint(self.run / "checkpoints",
                         Checkpoint(self.steps, self.model.state_dict(tied=False),
@@ -130,7 +144,8 @@ class Trainer:
                              "anew in another folder")
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer, steps=checkpoint.step)
-        self.batches.cursor = Cursor(*checkpoint.state["cursor"])
+        for name, cursor in checkpoint.state["cursors"].items():
+            self.streams[name].cursor = Cursor(*cursor)
         self.means.restore(checkpoint.state["means"])
 
 
