@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,34 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"needs the test data, which is not at {path}: set TINYALBERT_TEST_DATA")
     return path
+
+
+# --- the toy training (toy_run.py) ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A text in the toy language."""
+    from toy_run import write_corpus
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "toy.txt")
+
+
+@pytest.fixture(scope="session")
+def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of 14 steps that nothing interrupted; not to be written to."""
+    from toy_run import MODEL, quiet, settings
+
+    from tinyalbert.pretrain import pretrain
+    run = tmp_path_factory.mktemp("finished") / "run"
+    pretrain(run, MODEL, settings(corpus), log=quiet)
+    return run
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    """A folder to train in, with the tokenizer and the shards already there."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished / "shards", folder / "shards")
+    for name in ("spiece.model", "tokenizer_config.json"):
+        shutil.copy(finished / name, folder)
+    return folder

@@ -317,9 +317,8 @@ def test_the_limit_is_not_mistaken_for_the_number_of_cores(monkeypatch) -> None:
     """num_threads() is asked once; the first to ask may be attention, which limits BLAS."""
     count = functools.cache(inspect.unwrap(parallel_num_threads))
     monkeypatch.setattr(parallel, "num_threads", count)
-    with parallel._blas().limit(limits=2):
-        with parallel.one_blas_thread():
-            assert count() == 2
+    with parallel._blas().limit(limits=2), parallel.one_blas_thread():
+        assert count() == 2
     with parallel.one_blas_thread():
         assert count() == 2
 

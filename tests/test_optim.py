@@ -95,13 +95,14 @@ def test_three_steps_by_hand(name, options, hand, dtype, backend: Backend) -> No
     for key, expected in by_hand(**hand).items():
         got = backend.to_numpy(ours[key].data)
         assert got.dtype == dtype
-        np.testing.assert_allclose(got.ravel(), expected, rtol=1e-5 if dtype == "float32" else 1e-13)
+        rtol = {"float32": 1e-5, "float64": 1e-13}[dtype]
+        np.testing.assert_allclose(got.ravel(), expected, rtol)
 
 
 def test_the_first_lamb_step_with_round_numbers() -> None:
     """θ = (3, 4), g = (1, -1): m = 0.1 g and √v = √0.001 |g|, so u = 3.162 (1, -1) whatever |g|;
     with decay u = (3.192, -3.122), and the step is as long as θ, that is 5."""
-    ours = {"dense.weight": Parameter(np.array([3.0, 4.0])), "bias": Parameter(np.array([3.0, 4.0]))}
+    ours = {name: Parameter(np.array([3.0, 4.0])) for name in ("dense.weight", "bias")}
     for parameter in ours.values():
         parameter.grad[...] = [1, -1]
     LAMB(ours).step(0.1)

@@ -32,7 +32,7 @@ EXTRAS = {      # what pip install "tinyalbert[...]" brings; cuda12 or cuda13 de
     "mpi": ("mpi4py",),
     "test": ("pytest", "hypothesis"),
     "dev": ("ruff", "mypy"),
-    "reference": ("torch", "transformers"),
+    "reference": ("torch", "transformers", "protobuf"),
 }
 CGROUP = Path("/sys/fs/cgroup")     # where a Linux container's limits are
 COLORS = {"ok": 32, "broken": 31}

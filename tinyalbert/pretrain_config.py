@@ -67,7 +67,10 @@ class PretrainConfig:
     tensorboard: bool = setting(False, "also write TensorBoard events (pip install tensorboardX)")
 
     def __post_init__(self) -> None:
-        self.segments(), self.short_segments(), self.masked_lm()        # they check their own part
+        self.segments(), self.masked_lm()        # they check their own part
+        if not 8 <= self.short_first_length <= self.max_seq_length:
+            raise InputError(f"short_first_length must be between 8 and max_seq_length "
+                             f"{self.max_seq_length}, not {self.short_first_length}")
         for name, choices in (("optimizer", Optimizer), ("schedule", Schedule)):
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name} must be one of {', '.join(get_args(choices))}, "
@@ -86,9 +89,6 @@ class PretrainConfig:
         for name in ("warmup_ratio", "short_first_ratio", "adam_beta1", "adam_beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must be in [0, 1), not {getattr(self, name)}")
-        if self.short_first_length > self.max_seq_length:
-            raise InputError(f"short_first_length {self.short_first_length} exceeds max_seq_length "
-                             f"{self.max_seq_length}")
         for name in ("weight_decay", "max_grad_norm", "seed"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must not be negative: {getattr(self, name)}")

@@ -101,9 +101,9 @@ class Trainer:
                 if not array_module(values).isfinite(values).all():
                     where = of + name
         kept = list_checkpoints(self.run / "checkpoints")
-        last = f"the last good checkpoint is {kept[-1]}" if kept else "there is no checkpoint yet"
-        return (f"step {self.steps + 1}: {where} is no longer a finite number; {last}. Go on from "
-                "it with --resume and a lower --learning-rate, or a longer --warmup-ratio")
+        again = f"go on from {kept[-1]} with --resume and" if kept else "begin again with"
+        return (f"step {self.steps + 1}: {where} is no longer a finite number; {again} a lower "
+                "--learning-rate or a larger --warmup-ratio")
 
     def evaluate(self, held_out: Shards, *, whole: bool = False) -> dict[str, Any]:
         """Means over held-out text: under the training's own masking, and as reference_* under
