@@ -20,14 +20,14 @@ from pathlib import Path
 import torch
 from peer import Peer, rate_at
 
-from tinyalbert.batches import PretrainingBatches, held_out_batches
-from tinyalbert.masking import REFERENCE_MASKING
-from tinyalbert.pretrain import pretrain
-from tinyalbert.pretrain_config import PRESETS
-from tinyalbert.run import read_metrics
-from tinyalbert.segments import Segments
-from tinyalbert.shards import build_shards
-from tinyalbert.tokenizer import AlbertTokenizer
+from tinyalbert.data.batches import PretrainingBatches, held_out_batches
+from tinyalbert.data.masking import REFERENCE_MASKING
+from tinyalbert.data.segments import Segments
+from tinyalbert.data.shards import build_shards
+from tinyalbert.pretraining.config import PRESETS
+from tinyalbert.pretraining.pretrain import pretrain
+from tinyalbert.pretraining.run import read_metrics
+from tinyalbert.tokenization.tokenizer import AlbertTokenizer
 
 
 def peer_side(run: Path, corpus: str, minutes: float) -> dict[str, float]:

@@ -53,7 +53,7 @@ def finished(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training of 14 steps that nothing interrupted; not to be written to."""
     from toy_run import MODEL, quiet, settings
 
-    from tinyalbert.pretrain import pretrain
+    from tinyalbert.pretraining.pretrain import pretrain
     run = tmp_path_factory.mktemp("finished") / "run"
     pretrain(run, MODEL, settings(corpus), log=quiet)
     return run

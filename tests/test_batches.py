@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from word_tokenizer import WordTokenizer
 
-from tinyalbert import shards as shards_module
-from tinyalbert.batches import Batch, Cursor, PretrainingBatches, held_out_batches
+from tinyalbert.data import shards as shards_module
+from tinyalbert.data.batches import Batch, Cursor, PretrainingBatches, held_out_batches
+from tinyalbert.data.masking import CLS, PAD, SEP, Masking
+from tinyalbert.data.segments import Segments, plan_instances
+from tinyalbert.data.shards import Shards, build_shards
 from tinyalbert.errors import InputError
-from tinyalbert.masking import CLS, PAD, SEP, Masking
-from tinyalbert.segments import Segments, plan_instances
-from tinyalbert.shards import Shards, build_shards
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinyalbert.checkpoint import (
+from tinyalbert.errors import InputError
+from tinyalbert.pretraining.checkpoint import (
     Checkpoint,
     list_checkpoints,
     load_checkpoint,
     read_checkpoint,
     save_checkpoint,
 )
-from tinyalbert.errors import InputError
 
 FILES = ["model.safetensors", "optimizer.safetensors", "state.json", "crc32.json"]
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from command_line import error, write_corpus
 
-import tinyalbert.pretrain
+import tinyalbert.pretraining.pretrain
 from tinyalbert import functional
 from tinyalbert.cli import COMMANDS, main
 from tinyalbert.errors import InputError
@@ -109,14 +109,14 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 @pytest.mark.parametrize(("raised", "status", "message"), [
     (KeyboardInterrupt(), 130, "interrupted\n"),
-    (tinyalbert.pretrain.TrainingError("step 3: lost"), 1, "error: step 3: lost\n"),
+    (tinyalbert.pretraining.pretrain.TrainingError("step 3: lost"), 1, "error: step 3: lost\n"),
 ])
 def test_endings(raised: BaseException, status: int, message: str, corpus: Path, tmp_path: Path,
                  monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def pretrain(*args: Any, resume: bool) -> None:
         raise raised
 
-    monkeypatch.setattr(tinyalbert.pretrain, "pretrain", pretrain)
+    monkeypatch.setattr(tinyalbert.pretraining.pretrain, "pretrain", pretrain)
     out = str(tmp_path / "run")
     assert main(["pretrain", "--corpus", str(corpus), "--out", out]) == status
     assert capsys.readouterr().err == message
@@ -179,7 +179,7 @@ def test_tokenizer_train(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_report_prints_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                    capsys: pytest.CaptureFixture[str]) -> None:
-    report = pytest.importorskip("tinyalbert.report")
+    report = pytest.importorskip("tinyalbert.report.page")
     opened: list[str] = []
     monkeypatch.setattr(report, "write_report",
                         lambda run, sentence: Path(run, f"{sentence}.html"))

@@ -11,12 +11,12 @@ from typing import Any, get_args
 import pytest
 from command_line import error, write_corpus
 
-import tinyalbert.pretrain
+import tinyalbert.pretraining.pretrain
 from tinyalbert.cli import main, make_parser
 from tinyalbert.cli.pretrain import name_of, resolve
 from tinyalbert.cli.settings import HINTS, without_none
 from tinyalbert.config import AlbertConfig
-from tinyalbert.pretrain_config import PRESETS, PretrainConfig
+from tinyalbert.pretraining.config import PRESETS, PretrainConfig
 
 
 def parse(*argv: str | Path) -> argparse.Namespace:
@@ -38,7 +38,7 @@ def corpus(tmp_path: Path) -> Path:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Replaces the training; receives the arguments of each."""
     calls: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(tinyalbert.pretrain, "pretrain",
+    monkeypatch.setattr(tinyalbert.pretraining.pretrain, "pretrain",
                         lambda *args, resume: calls.append((*args, resume)))
     return calls
 

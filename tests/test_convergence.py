@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinyalbert.convergence import ConvergenceDoctor, unigram_entropy
+from tinyalbert.pretraining.convergence import ConvergenceDoctor, unigram_entropy
 
 ENTROPY = 6.0
 

@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from tinyalbert import corpus, demo_corpora
-from tinyalbert.corpus import MAX_DOCUMENT_SENTENCES, corpus_files, digest_files, read_documents
+from tinyalbert.data import corpus, demo_corpora
+from tinyalbert.data.corpus import (
+    MAX_DOCUMENT_SENTENCES,
+    corpus_files,
+    digest_files,
+    read_documents,
+)
 from tinyalbert.errors import InputError
 
 NOVEL = """It was a dark

@@ -15,8 +15,8 @@ from tinyalbert.errors import InputError
 from tinyalbert.fill_mask import Candidate, fill_mask, filled, format_candidates
 from tinyalbert.functional import softmax
 from tinyalbert.model import AlbertForPreTraining
-from tinyalbert.tokenizer import AlbertTokenizer
-from tinyalbert.tokenizer_training import train_tokenizer
+from tinyalbert.tokenization.tokenizer import AlbertTokenizer
+from tinyalbert.tokenization.training import train_tokenizer
 
 VOCAB_SIZE = 120
 
@@ -90,8 +90,8 @@ def test_terminal_table():
 
 
 def test_import_is_light():
-    code = ("import sys, tinyalbert.fill_mask, tinyalbert.params, tinyalbert.report, "
-            "tinyalbert.figures; print([m for m in ('matplotlib', 'sentencepiece', 'cupy') "
+    code = ("import sys, tinyalbert.fill_mask, tinyalbert.params, tinyalbert.report.page, "
+            "tinyalbert.report.figures; print([m for m in ('matplotlib', 'sentencepiece', 'cupy') "
             "if m in sys.modules])")
     root = Path(__file__).resolve().parents[1]
     result = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)

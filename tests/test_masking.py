@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinyalbert.data.masking import CLS, MASK, PAD, SEP, Masking, draw_ngram_lengths, mask_tokens
 from tinyalbert.errors import InputError
-from tinyalbert.masking import CLS, MASK, PAD, SEP, Masking, draw_ngram_lengths, mask_tokens
 
 VOCAB = 1005
 WORD_STARTS = np.arange(VOCAB) % 3 == 0  # ids divisible by 3 begin a word

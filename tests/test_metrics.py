@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tinyalbert.batches import Batch
+from tinyalbert.data.batches import Batch
 from tinyalbert.errors import InputError
-from tinyalbert.metrics import Means, MetricsLog, accuracy
-from tinyalbert.run import read_metrics
+from tinyalbert.pretraining.metrics import Means, MetricsLog, accuracy
+from tinyalbert.pretraining.run import read_metrics
 
 
 def batch(labels: list[list[int]], orders: list[int], tokens: int) -> Batch:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinyalbert.normalization import Normalizer
-from tinyalbert.pieces import PieceModel, is_start_piece
+from tinyalbert.tokenization.normalization import Normalizer
+from tinyalbert.tokenization.pieces import PieceModel, is_start_piece
 
 
 @pytest.mark.parametrize(("text", "expected"), [

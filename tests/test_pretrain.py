@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from toy_run import MODEL, STEPS, checkpoints, quiet, settings
 
-from tinyalbert.batches import held_out_batches
 from tinyalbert.config import AlbertConfig
+from tinyalbert.data.batches import held_out_batches
+from tinyalbert.data.shards import build_shards
 from tinyalbert.errors import InputError
 from tinyalbert.optim import learning_rate
-from tinyalbert.pretrain import pretrain
-from tinyalbert.pretrain_config import PretrainConfig
-from tinyalbert.run import load_run, read_metrics
-from tinyalbert.shards import build_shards
+from tinyalbert.pretraining.config import PretrainConfig
+from tinyalbert.pretraining.pretrain import pretrain
+from tinyalbert.pretraining.run import load_run, read_metrics
 
 
 def test_the_folder(finished: Path, corpus: Path) -> None:
@@ -151,7 +151,7 @@ def test_what_fails_before_the_text_is_read(tmp_path: Path) -> None:
 
 
 def test_tensorboard_that_is_not_installed(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("tinyalbert.pretrain.find_spec", lambda name: None)
+    monkeypatch.setattr("tinyalbert.pretraining.pretrain.find_spec", lambda name: None)
     config = settings(tmp_path / "nothing.txt", tensorboard=True)
     assert "pip install 'tinyalbert[tensorboard]'" in refused(tmp_path / "run", config)
 

@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 from tiny import randomize, tiny_config
 
-from tinyalbert import figures, introspection
-from tinyalbert.corpus import read_documents
+from tinyalbert.data.corpus import read_documents
+from tinyalbert.data.shards import build_shards
 from tinyalbert.errors import InputError
 from tinyalbert.model import AlbertForPreTraining
 from tinyalbert.params import parameter_totals
-from tinyalbert.pretrain_config import PRESETS, PretrainConfig
-from tinyalbert.report import command, write_report
-from tinyalbert.run import save_model, write_json
-from tinyalbert.samples import held_out_samples
-from tinyalbert.shards import build_shards
-from tinyalbert.tokenizer import AlbertTokenizer
-from tinyalbert.tokenizer_training import train_tokenizer
-from tinyalbert.verdict import measurements, verdict
+from tinyalbert.pretraining.config import PRESETS, PretrainConfig
+from tinyalbert.pretraining.run import save_model, write_json
+from tinyalbert.report import figures, introspection
+from tinyalbert.report.page import command, write_report
+from tinyalbert.report.samples import held_out_samples
+from tinyalbert.report.verdict import measurements, verdict
+from tinyalbert.tokenization.tokenizer import AlbertTokenizer
+from tinyalbert.tokenization.training import train_tokenizer
 
 VOCAB_SIZE = 120
 CONFIG = tiny_config(vocab_size=VOCAB_SIZE, max_position_embeddings=64)

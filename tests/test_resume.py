@@ -32,9 +32,9 @@ import tinyalbert
 from tinyalbert.config import AlbertConfig
 from tinyalbert.errors import InputError
 from tinyalbert.optim import learning_rate
-from tinyalbert.pretrain import TrainingError, pretrain
-from tinyalbert.run import load_run, read_metrics
-from tinyalbert.trainer import Trainer
+from tinyalbert.pretraining.pretrain import TrainingError, pretrain
+from tinyalbert.pretraining.run import load_run, read_metrics
+from tinyalbert.pretraining.trainer import Trainer
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -70,7 +70,7 @@ def test_the_second_ctrl_c_stops_at_once(run: Path, corpus: Path, monkeypatch) -
 
 KILLED = """
 import itertools, os, signal, sys
-from tinyalbert.trainer import Trainer
+from tinyalbert.pretraining.trainer import Trainer
 calls, last = itertools.count(1), int(sys.argv[1])
 
 def counted(function):
@@ -83,9 +83,9 @@ def counted(function):
 Trainer.accumulate = counted(Trainer.accumulate)
 os.fsync, os.replace, os.rename = counted(os.fsync), counted(os.replace), counted(os.rename)
 from pathlib import Path
-from tinyalbert.pretrain import pretrain
+from tinyalbert.pretraining.pretrain import pretrain
 from tinyalbert.config import AlbertConfig
-from tinyalbert.pretrain_config import PretrainConfig
+from tinyalbert.pretraining.config import PretrainConfig
 from tinyalbert.files import read_json_object
 settings = Path(sys.argv[2])
 pretrain(sys.argv[3], AlbertConfig.from_json_file(settings / "config.json"),
@@ -184,7 +184,7 @@ def test_minutes_become_steps_and_stay_so(run: Path, corpus: Path, monkeypatch) 
     """A budget of time gives the number of steps, once: the schedule depends on it."""
     clock = itertools.count()                                   # every look at it takes a second
     with monkeypatch.context() as patch:
-        patch.setattr("tinyalbert.pretrain.time.perf_counter", lambda: next(clock))
+        patch.setattr("tinyalbert.pretraining.pretrain.time.perf_counter", lambda: next(clock))
         patch.setattr(Trainer, "step", at_step(6, interrupt_the_real_one))
         with pytest.raises(KeyboardInterrupt):
             pretrain(run, MODEL, settings(corpus, max_steps=None, minutes=0.25), log=quiet)

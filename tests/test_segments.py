@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinyalbert.data.segments import Segments, plan_instances, truncate
+from tinyalbert.data.shards import Shard
 from tinyalbert.errors import InputError
-from tinyalbert.segments import Segments, plan_instances, truncate
-from tinyalbert.shards import Shard
 
 FIXED = {"short_seq_prob": 0.0}
 

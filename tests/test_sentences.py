@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from tinyalbert.sentences import split_prose, split_sentences
+from tinyalbert.data.sentences import split_prose, split_sentences
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from word_tokenizer import WordTokenizer
 
-from tinyalbert import shards as shards_module
-from tinyalbert.corpus import read_documents
+from tinyalbert.data import shards as shards_module
+from tinyalbert.data.corpus import read_documents
+from tinyalbert.data.shards import Shards, build_shards
 from tinyalbert.errors import InputError
-from tinyalbert.shards import Shards, build_shards
 
 TEXT = "\n\n\n".join(
     "\n\n".join(f"Document {d} says sentence {s} considerably." for s in range(d % 4 + 1))

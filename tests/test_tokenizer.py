@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from nonsense import sentences
 
-from tinyalbert.batch_encoding import truncate
 from tinyalbert.errors import InputError
-from tinyalbert.normalization import Normalizer
-from tinyalbert.tokenizer import AlbertTokenizer
-from tinyalbert.tokenizer_training import train_tokenizer
+from tinyalbert.tokenization.batch_encoding import truncate
+from tinyalbert.tokenization.normalization import Normalizer
+from tinyalbert.tokenization.tokenizer import AlbertTokenizer
+from tinyalbert.tokenization.training import train_tokenizer
 
 VOCAB_SIZE = 120
 NASTY = [
@@ -366,5 +366,5 @@ def test_a_failed_save_leaves_the_old_files_and_no_others(tmp_path, tokenizer, m
 
 
 def test_importing_the_tokenizer_does_not_import_sentencepiece():
-    code = "import sys, tinyalbert.tokenizer_training; sys.exit('sentencepiece' in sys.modules)"
+    code = "import sys, tinyalbert.tokenization.training; sys.exit('sentencepiece' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -6,8 +6,8 @@ import pytest
 from nonsense import sentences
 
 from tinyalbert.errors import InputError
-from tinyalbert.tokenizer import AlbertTokenizer
-from tinyalbert.tokenizer_training import train_tokenizer
+from tinyalbert.tokenization.tokenizer import AlbertTokenizer
+from tinyalbert.tokenization.training import train_tokenizer
 
 VOCAB_SIZE = 120
 

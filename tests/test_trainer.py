@@ -12,12 +12,12 @@ import pytest
 from tiny import assert_close, make_batch, randomize, tiny_config
 from toy_run import MODEL, at_step, lines_without_times, quiet, settings, stop_after
 
-from tinyalbert.batches import Batch
-from tinyalbert.pretrain import pretrain
-from tinyalbert.pretrain_config import PretrainConfig
-from tinyalbert.shards import build_shards
-from tinyalbert.tokenizer import AlbertTokenizer
-from tinyalbert.trainer import Trainer
+from tinyalbert.data.batches import Batch
+from tinyalbert.data.shards import build_shards
+from tinyalbert.pretraining.config import PretrainConfig
+from tinyalbert.pretraining.pretrain import pretrain
+from tinyalbert.pretraining.trainer import Trainer
+from tinyalbert.tokenization.tokenizer import AlbertTokenizer
 
 
 def trainer_with(batches: list[Batch], config: PretrainConfig, run: Path) -> Trainer:

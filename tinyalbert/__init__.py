@@ -13,7 +13,7 @@ _HOME = {
     "AlbertModel": "model",
     "AlbertForPreTraining": "model",
     "check_gradients": "gradcheck",
-    "AlbertTokenizer": "tokenizer",
+    "AlbertTokenizer": "tokenization.tokenizer",
     "InputError": "errors",
 }
 __all__ = list(_HOME)

@@ -14,7 +14,7 @@ import numpy as np
 from .errors import InputError
 from .functional import softmax
 from .model import AlbertForPreTraining
-from .tokenizer import AlbertTokenizer
+from .tokenization.tokenizer import AlbertTokenizer
 
 BAR = 20        # characters that stand for 100%
 

@@ -14,8 +14,8 @@ import sentencepiece
 from nonsense import sentences
 from transformers import AlbertTokenizer as TheirTokenizer
 
-from tinyalbert.tokenizer import AlbertTokenizer
-from tinyalbert.tokenizer_training import train_tokenizer
+from tinyalbert.tokenization.tokenizer import AlbertTokenizer
+from tinyalbert.tokenization.training import train_tokenizer
 
 TEXTS = [
     "This is a test", "", "   ", "I was born in 92000, and this is falsé.", "(in 1999,) 'tis",

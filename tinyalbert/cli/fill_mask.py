@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     from ..fill_mask import fill_mask, format_candidates
-    from ..run import load_run
+    from ..pretraining.run import load_run
     model, tokenizer = load_run(args.folder)
     if not args.text and sys.stdin.isatty():
         print("One sentence with [MASK] a line; Ctrl-D ends.", file=sys.stderr)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..config import AlbertConfig
 from ..errors import InputError
-from ..pretrain_config import PRESETS
+from ..pretraining.config import PRESETS
 from .settings import HINTS, MODEL_HELP, add_flag, given_settings
 
 PUBLISHED = ["albert-base-v2", "albert-large-v2", "albert-xlarge-v2", "albert-xxlarge-v2"]

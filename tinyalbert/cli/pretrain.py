@@ -28,9 +28,9 @@ from pathlib import Path
 
 from ..backend import get_backend
 from ..config import AlbertConfig
-from ..corpus import corpus_files
+from ..data.corpus import corpus_files
 from ..errors import InputError
-from ..pretrain_config import PRESETS, PretrainConfig
+from ..pretraining.config import PRESETS, PretrainConfig
 from .settings import add_settings, given_settings, parse_file, read_settings, split_settings
 
 # What a training leaves in its folder, and therefore all that --overwrite may delete.
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int | None:
     corpus_files(config.corpus)         # better to fail now than after a folder is made or emptied
     get_backend(config.backend)
     prepare_folder(out, resume=args.resume, overwrite=args.overwrite)
-    from ..pretrain import TrainingError, pretrain
+    from ..pretraining.pretrain import TrainingError, pretrain
     try:
         pretrain(out, model_config, config, resume=args.resume)
     except TrainingError as error:

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    from ..report import write_report
+    from ..report.page import write_report
     page = write_report(args.folder, sentence=args.sentence)
     print(f"page      {page}\npictures  {page.parent / 'figures'}")
     if args.open:

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..config import AlbertConfig, check_keys
 from ..errors import InputError
-from ..pretrain_config import PretrainConfig
+from ..pretraining.config import PretrainConfig
 
 MODEL_HELP = {
     "vocab_size": "pieces of the vocabulary",

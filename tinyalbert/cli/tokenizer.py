@@ -49,8 +49,8 @@ def run(args: argparse.Namespace) -> None:
 
 def train_tokenizer(args: argparse.Namespace) -> None:
     """Learn a vocabulary of N pieces from a text and save it in DIR, as Hugging Face does."""
-    from ..corpus import read_documents
-    from ..tokenizer_training import train_tokenizer
+    from ..data.corpus import read_documents
+    from ..tokenization.training import train_tokenizer
     if (args.out / "spiece.model").exists():
         raise InputError(f"{args.out} already holds a tokenizer: give another --out")
     train_tokenizer(chain.from_iterable(read_documents(args.corpus)), args.out,
@@ -62,7 +62,7 @@ def train_tokenizer(args: argparse.Namespace) -> None:
 def encode_text(args: argparse.Namespace) -> None:
     """Print one line for each piece: its id, the piece ("▁" begins a word), the characters of TEXT
     that it covers and where they start and end."""
-    from ..tokenizer import AlbertTokenizer
+    from ..tokenization.tokenizer import AlbertTokenizer
     tokenizer = AlbertTokenizer.from_pretrained(args.directory)
     encoded = tokenizer(args.text, return_offsets_mapping=True)
     for id, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
@@ -73,5 +73,5 @@ def encode_text(args: argparse.Namespace) -> None:
 
 def decode_ids(args: argparse.Namespace) -> None:
     """Print the text that ids stand for."""
-    from ..tokenizer import AlbertTokenizer
+    from ..tokenization.tokenizer import AlbertTokenizer
     print(AlbertTokenizer.from_pretrained(args.directory).decode(args.ids))

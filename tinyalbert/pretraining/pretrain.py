@@ -21,20 +21,20 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .batches import held_out_batches
+from ..config import AlbertConfig
+from ..data.batches import held_out_batches
+from ..data.corpus import read_documents
+from ..data.shards import Shards, build_shards
+from ..errors import InputError
+from ..files import read_json_object
+from ..model import AlbertForPreTraining
+from ..tokenization.tokenizer import AlbertTokenizer
+from ..tokenization.training import train_tokenizer
 from .checkpoint import list_checkpoints, load_checkpoint
-from .config import AlbertConfig
+from .config import PretrainConfig
 from .convergence import ConvergenceDoctor, unigram_entropy
-from .corpus import read_documents
-from .errors import InputError
-from .files import read_json_object
 from .metrics import MetricsLog
-from .model import AlbertForPreTraining
-from .pretrain_config import PretrainConfig
 from .run import save_config, write_json
-from .shards import Shards, build_shards
-from .tokenizer import AlbertTokenizer
-from .tokenizer_training import train_tokenizer
 from .trainer import Trainer, TrainingError
 
 __all__ = ["TrainingError", "pretrain"]

@@ -22,8 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from safetensors.numpy import load, save
 
-from .errors import InputError
-from .files import write_atomically
+from ..errors import InputError
+from ..files import write_atomically
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 PARTIAL = ".partial"

@@ -28,8 +28,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .errors import InputError
-from .functional import IGNORED
+from ..errors import InputError
+from ..functional import IGNORED
 from .shards import Shard
 
 Objective = Literal["sop", "nsp", "none"]

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .shards import Shard, Shards
-from .tokenizer import AlbertTokenizer
+from ..data.shards import Shard, Shards
+from ..tokenization.tokenizer import AlbertTokenizer
 
 PROMPTS = {
     "sotu": ["We the people of the United [MASK].",

@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from .backend import array_module
-from .batches import Batch, Cursor, PretrainingBatches, held_out_batches
+from ..backend import array_module
+from ..config import AlbertConfig
+from ..data.batches import Batch, Cursor, PretrainingBatches, held_out_batches
+from ..data.masking import REFERENCE_MASKING, Masking
+from ..data.shards import Shards
+from ..errors import InputError
+from ..functional import IGNORED
+from ..model import AlbertForPreTraining
+from ..optim import OPTIMIZERS, clip_by_global_norm, learning_rate
 from .checkpoint import Checkpoint, list_checkpoints, save_checkpoint
-from .config import AlbertConfig
-from .errors import InputError
-from .functional import IGNORED
-from .masking import REFERENCE_MASKING, Masking
+from .config import PretrainConfig
 from .metrics import Means
-from .model import AlbertForPreTraining
-from .optim import OPTIMIZERS, clip_by_global_norm, learning_rate
-from .pretrain_config import PretrainConfig
 from .run import save_model
-from .shards import Shards
 
 DROPOUT = 3     # what a random stream is for: 0, 1 and 2 are taken by the batches
 

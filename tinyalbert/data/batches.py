@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .errors import InputError
+from ..errors import InputError
 from .masking import CLS, PAD, REFERENCE_MASKING, SEP, Masking, mask_tokens
 from .segments import A_START, A_STOP, B_START, B_STOP, LABEL, Segments, plan_instances
 from .shards import Shards

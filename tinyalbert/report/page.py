@@ -2,7 +2,7 @@
 
 One file, RUN/report.html, that needs no other and no network; its pictures are also in RUN/figures.
 A training that has only begun has a page too, with less on it. The words about the numbers are in
-verdict.py, the look of the page in report.html, the drawing in figures.py.
+verdict.py, the look of the page in page.html, the drawing in figures.py.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from ..config import AlbertConfig
+from ..errors import InputError
+from ..files import write_atomically
+from ..fill_mask import Candidate, fill_mask
+from ..model import AlbertForPreTraining
+from ..params import parameter_table, parameter_totals
+from ..pretraining.config import PRESETS, PretrainConfig
+from ..pretraining.run import load_run, read_metrics
+from ..tokenization.tokenizer import AlbertTokenizer
 from . import figures, introspection
-from .config import AlbertConfig
-from .errors import InputError
-from .files import write_atomically
-from .fill_mask import Candidate, fill_mask
-from .model import AlbertForPreTraining
-from .params import parameter_table, parameter_totals
-from .pretrain_config import PRESETS, PretrainConfig
-from .run import load_run, read_metrics
 from .samples import PROMPTS, held_out_samples
-from .tokenizer import AlbertTokenizer
 from .verdict import TASKS, measurements, verdict
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def write_report(run: str | Path, sentence: str | None = None) -> Path:
     else:
         body.append("<p class=muted>No model has been saved yet; its pictures come later.</p>")
     body += parameters(config) + settings(run, config, training)
-    page = Template(Path(__file__).with_name("report.html").read_text("utf-8")).substitute(
+    page = Template(Path(__file__).with_name("page.html").read_text("utf-8")).substitute(
         title=escape(f"{run.resolve().name}: {heading}"), body="\n".join(body))
     write_atomically(run / "report.html", page.encode())
     return run / "report.html"

@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from .config import PUBLISHED, AlbertConfig, check_keys
-from .errors import InputError
-from .masking import Masking, Strategy
-from .optim import Schedule
-from .segments import Objective, Segments
+from ..config import PUBLISHED, AlbertConfig, check_keys
+from ..data.masking import Masking, Strategy
+from ..data.segments import Objective, Segments
+from ..errors import InputError
+from ..optim import Schedule
 
 Optimizer = Literal["adamw", "lamb"]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import string
 from pathlib import Path
 
-from .errors import InputError
+from ..errors import InputError
 
 _PUNCTUATION = set(string.punctuation) - set("'<=>")
 _INSIDE_WORDS = _PUNCTUATION | set(string.ascii_letters)

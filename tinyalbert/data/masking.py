@@ -19,8 +19,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from .errors import InputError
-from .functional import IGNORED
+from ..errors import InputError
+from ..functional import IGNORED
 
 PAD, CLS, SEP, MASK = 0, 2, 3, 4  # the ids that ALBERT's vocabulary gives them
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .convergence import MARGIN
+from ..pretraining.convergence import MARGIN
 
 Metrics = Sequence[Mapping[str, Any]]       # the lines of metrics.jsonl
 TASKS = {"sop": "sentence order", "nsp": "next sentence", "none": ""}

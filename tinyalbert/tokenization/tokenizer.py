@@ -18,6 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ..errors import InputError
+from ..files import read_json_object, write_atomically
 from .batch_encoding import (
     BatchEncoding,
     Padding,
@@ -30,8 +32,6 @@ from .batch_encoding import (
     to_arrays,
     truncate,
 )
-from .errors import InputError
-from .files import read_json_object, write_atomically
 from .normalization import Normalizer
 from .pieces import PieceModel, is_start_piece
 

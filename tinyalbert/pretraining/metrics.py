@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from .backend import array_module
-from .batches import Batch
-from .errors import InputError
-from .files import write_atomically
-from .functional import IGNORED
+from ..backend import array_module
+from ..data.batches import Batch
+from ..errors import InputError
+from ..files import write_atomically
+from ..functional import IGNORED
 from .run import read_metrics
 
 

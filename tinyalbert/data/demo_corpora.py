@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import InputError
+from ..errors import InputError
 from .sentences import split_prose, split_sentences
 
 _BRACKETED = re.compile(r"_*\[[^\]]*\]_*")  # [Aside], _[Reads]_

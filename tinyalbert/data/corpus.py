@@ -31,8 +31,8 @@ from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..errors import InputError
 from .demo_corpora import DEMO_CORPORA
-from .errors import InputError
 from .sentences import split_prose, split_sentences
 
 MAX_DOCUMENT_SENTENCES = 256

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from .errors import InputError
+from ..errors import InputError
 
 Padding = Literal[False, True, "longest", "max_length"]
 Truncation = Literal[False, True, "longest_first", "only_first", "only_second"]

@@ -27,8 +27,8 @@ from typing import Protocol
 import numpy as np
 from tqdm import tqdm
 
+from ..errors import InputError
 from .corpus import corpus_files, digest_files, read_documents
-from .errors import InputError
 
 FORMAT = 1
 SHARD_TOKENS = 1 << 22

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
-from .files import write_atomically
+from ..errors import InputError
+from ..files import write_atomically
 from .normalization import Normalizer
 from .tokenizer import AlbertTokenizer
 

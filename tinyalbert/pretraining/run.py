@@ -14,14 +14,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config import AlbertConfig
+from ..errors import InputError
+from ..files import write_atomically
+from ..model import AlbertForPreTraining
 from .checkpoint import to_safetensors
-from .config import AlbertConfig
-from .errors import InputError
-from .files import write_atomically
-from .model import AlbertForPreTraining
 
 if TYPE_CHECKING:
-    from .tokenizer import AlbertTokenizer
+    from ..tokenization.tokenizer import AlbertTokenizer
 
 
 def save_config(run: Path, config: AlbertConfig) -> None:
@@ -42,7 +42,7 @@ def load_run(run: str | Path, *,
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    from .tokenizer import AlbertTokenizer
+    from ..tokenization.tokenizer import AlbertTokenizer
 
     run = Path(run)
     if not (run / "config.json").exists():
