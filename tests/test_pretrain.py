@@ -186,6 +186,15 @@ def test_none_at_all(name: str, corpus: Path) -> None:
 
 @pytest.mark.parametrize("length", [7, 17])
 def test_a_short_length_that_is_too_short_or_too_long(length: int, corpus: Path) -> None:
-    with pytest.raises(InputError, match="short_first_length must be between 8 and max_seq_length "
+    with pytest.raises(InputError, match="first_seq_length must be between 8 and max_seq_length "
                        f"16, not {length}"):
-        settings(corpus, short_first_length=length)
+        settings(corpus, first_seq_length=length)
+
+
+def test_sequences_double_until_they_are_full() -> None:
+    config = PretrainConfig(max_seq_length=128, first_seq_length=12, growing_ratio=0.5,
+                            max_steps=80)
+    assert config.seq_lengths() == [12, 24, 48, 96, 128]
+    assert [config.stage(step) for step in (0, 9, 10, 39, 40, 79)] == [0, 0, 1, 3, 4, 4]
+    assert PretrainConfig(max_seq_length=128).seq_lengths() == [128]
+    assert PretrainConfig(max_steps=10).stage(0) == 0

@@ -33,9 +33,9 @@ class PretrainConfig:
     max_seq_length: int = setting(512, "tokens per sequence, [CLS] and [SEP] included")
     objective: Objective = setting("sop", "sentence task beside masked words: sop, nsp or none")
     sop_strict: bool = setting(True, "never turn a single-sentence chunk into an NSP negative")
-    short_first_ratio: float = setting(
-        0.0, "share of the steps, the first ones, on very short sequences: see docs/learning.md")
-    short_first_length: int = setting(8, "tokens per sequence then; a step has as many tokens")
+    first_seq_length: int | None = setting(
+        None, "begin with sequences so short, and double them until max_seq_length")
+    growing_ratio: float = setting(0.5, "share of the steps in which they are shorter than that")
     short_seq_prob: float = setting(0.1, "share of documents cut into shorter sequences")
     masking: Strategy = setting("ngram", "what is hidden together: ngram, whole_word or token")
     masked_lm_prob: float = setting(0.15, "share of the tokens that is hidden")
@@ -68,9 +68,10 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         self.segments(), self.masked_lm()        # they check their own part
-        if not 8 <= self.short_first_length <= self.max_seq_length:
-            raise InputError(f"short_first_length must be between 8 and max_seq_length "
-                             f"{self.max_seq_length}, not {self.short_first_length}")
+        first = self.first_seq_length
+        if first is not None and not 8 <= first <= self.max_seq_length:
+            raise InputError(f"first_seq_length must be between 8 and max_seq_length "
+                             f"{self.max_seq_length}, not {first}")
         for name, choices in (("optimizer", Optimizer), ("schedule", Schedule)):
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name} must be one of {', '.join(get_args(choices))}, "
@@ -86,26 +87,30 @@ class PretrainConfig:
         for name in ("minutes", "learning_rate", "adam_epsilon"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name} must be greater than 0, not {getattr(self, name)}")
-        for name in ("warmup_ratio", "short_first_ratio", "adam_beta1", "adam_beta2"):
+        for name in ("warmup_ratio", "growing_ratio", "adam_beta1", "adam_beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise InputError(f"{name} must be in [0, 1), not {getattr(self, name)}")
         for name in ("weight_decay", "max_grad_norm", "seed"):
             if not getattr(self, name) >= 0:
                 raise InputError(f"{name} must not be negative: {getattr(self, name)}")
 
-    def segments(self) -> Segments:
-        return Segments(self.max_seq_length, self.objective, self.short_seq_prob, self.sop_strict)
+    def seq_lengths(self) -> list[int]:
+        """The lengths of the sequences in the order of the training, each twice the one before."""
+        length, lengths = self.first_seq_length or self.max_seq_length, []
+        while length < self.max_seq_length:
+            lengths.append(length)
+            length *= 2
+        return [*lengths, self.max_seq_length]
 
-    def short_segments(self) -> Segments:
-        """Of the first steps: too short for two segments, so there is no sentence task."""
-        return Segments(self.short_first_length, "none", self.short_seq_prob)
+    def stage(self, step: int) -> int:
+        """Which of seq_lengths a step has: the shorter ones share growing_ratio equally."""
+        shorter = len(self.seq_lengths()) - 1
+        growing = round(self.growing_ratio * (self.max_steps or 0))
+        return step * shorter // growing if step < growing else shorter
 
-    def short_batch_size(self) -> int:
-        return self.batch_size * self.max_seq_length // self.short_first_length
-
-    def short_steps(self) -> int:
-        """How many of the first steps are on short sequences."""
-        return round(self.short_first_ratio * (self.max_steps or 0))
+    def segments(self, seq_length: int | None = None) -> Segments:
+        return Segments(seq_length or self.max_seq_length, self.objective, self.short_seq_prob,
+                        self.sop_strict)
 
     def masked_lm(self) -> Masking:
         return Masking(self.masking, self.masked_lm_prob, self.max_predictions_per_seq)

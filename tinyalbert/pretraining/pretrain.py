@@ -119,9 +119,9 @@ def steps_in_time(run: Path, model_config: AlbertConfig, config: PretrainConfig,
                   shards: Shards) -> int:
     """How many steps fit into config.minutes: a few are timed, of each kind, with a model that is
     thrown away."""
-    def seconds_per_step(kind: str) -> float:
+    def seconds_per_step(stage: int) -> float:
         trainer, seconds = Trainer(run, model_config, config, shards), []
-        trainer.streams["full"] = trainer.streams[kind]
+        trainer.streams[-1] = trainer.streams[stage]
         for _ in range(TIMED_STEPS):
             start = time.perf_counter()
             trainer.step(0.0)
@@ -129,10 +129,10 @@ def steps_in_time(run: Path, model_config: AlbertConfig, config: PretrainConfig,
             seconds.append(time.perf_counter() - start)
         return statistics.median(seconds[2:])
 
-    short = config.short_first_ratio
-    seconds = (1 - short) * seconds_per_step("full")
-    if short:
-        seconds += short * seconds_per_step("short")
+    *shorter, full = (seconds_per_step(i) for i in range(len(config.seq_lengths())))
+    seconds = full
+    if shorter:
+        seconds += config.growing_ratio * (statistics.mean(shorter) - full)
     return max(int(60 * config.minutes / seconds), 1)
 
 

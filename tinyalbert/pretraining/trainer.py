@@ -48,12 +48,11 @@ class Trainer:
             self.model.named_parameters(), betas=(config.adam_beta1, config.adam_beta2),
             eps=config.adam_epsilon, weight_decay=config.weight_decay,
             bias_correction=config.bias_correction)
-        self.streams = {
-            name: PretrainingBatches(shards, segments, config.masked_lm(), batch_size=size,
-                                     seed=config.seed)
-            for name, segments, size in (
-                ("short", config.short_segments(), config.short_batch_size()),
-                ("full", config.segments(), config.batch_size))}
+        self.streams = [        # one for each length of sequences, with as many tokens in a batch
+            PretrainingBatches(shards, config.segments(length), config.masked_lm(),
+                               batch_size=config.batch_size * config.max_seq_length // length,
+                               seed=config.seed)
+            for length in config.seq_lengths()]
         self.means = Means()
 
     @property
@@ -63,8 +62,8 @@ class Trainer:
 
     @property
     def batches(self) -> PretrainingBatches:
-        """Where the next step's batch comes from: first the short sequences, then the full ones."""
-        return self.streams["short" if self.steps < self.config.short_steps() else "full"]
+        """Where the next step's batch comes from."""
+        return self.streams[self.config.stage(self.steps)]
 
     def rate(self, total: int) -> float:
         """The learning rate of the next step, of so many in all."""
@@ -129,7 +128,7 @@ class Trainer:
         """The model for use, then a checkpoint: where that is, the model is too."""
         save_model(self.run, self.model)
         state = {"shards": self.shards.folder.name,
-                 "cursors": {name: stream.cursor for name, stream in self.streams.items()},
+                 "cursors": [stream.cursor for stream in self.streams],
                  "means": self.means.state()}
         save_checkpoint(self.run / "checkpoints",
                         Checkpoint(self.steps, self.model.state_dict(tied=False),
@@ -144,8 +143,8 @@ class Trainer:
                              "anew in another folder")
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer, steps=checkpoint.step)
-        for name, cursor in checkpoint.state["cursors"].items():
-            self.streams[name].cursor = Cursor(*cursor)
+        for stream, cursor in zip(self.streams, checkpoint.state["cursors"], strict=True):
+            stream.cursor = Cursor(*cursor)
         self.means.restore(checkpoint.state["means"])
 
 
