@@ -17,10 +17,10 @@ demo: .venv/demo  ## train a small ALBERT on presidents' speeches, about six min
 	@echo "The pictures are in runs/demo/figures, all on one page in runs/demo/report.html"
 
 test: .venv/dev  ## run the tests, without PyTorch
-	$(BIN)/python -m pytest -q --ignore=tests/reference
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --ignore=tests/reference
 
 test-reference: .venv-reference/reference  ## compare with Hugging Face's ALBERT in PyTorch
-	$(REFERENCE)/python -m pytest -q tests/reference
+	OPENBLAS_NUM_THREADS=1 $(REFERENCE)/python -m pytest -q tests/reference
 
 lint: .venv/dev  ## ruff
 	$(BIN)/ruff check .

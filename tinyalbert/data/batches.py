@@ -153,15 +153,16 @@ def held_out_batches(
     *,
     batch_size: int,
     max_batches: int | None = None,
+    passes: int = 1,
     seed: int = 0,
 ) -> list[Batch]:
-    """One pass over held-out documents, the same every time: a list of evaluation batches.
+    """Passes over held-out documents, the same every time: a list of evaluation batches.
 
     The default masking is the usual yardstick: 15 % of the tokens, singly, whatever their words.
     The segments do not depend on the masking, so two maskings are compared on the same text.
     """
     stream = PretrainingBatches(
-        shards, segments, masking, batch_size=batch_size, seed=seed, epochs=1
+        shards, segments, masking, batch_size=batch_size, seed=seed, epochs=passes
     )
     batches = list(islice(stream, max_batches))
     if not batches:

@@ -33,9 +33,13 @@ class ConvergenceDoctor:
         self.said: set[str] = set()
         self.grad_norms: deque[float] = deque(maxlen=20)
         self.lowest = math.inf
+        self.length: int | None = None
 
     def examine(self, line: Mapping[str, Any]) -> list[str]:
         """What there is to say about a line, [] if nothing new."""
+        if (length := line.get("max_seq_length")) not in (None, self.length):
+            self.lowest, self.length = math.inf, length     # another task: longer sequences
+            self.said -= {"order", "chance"}
         look = {"train": self._training, "eval": self._held_out}.get(line["kind"])
         findings = look(line) if look else []
         new = [(topic, text) for topic, text in findings if topic not in self.said]

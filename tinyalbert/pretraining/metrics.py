@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,14 @@ class Means:
         """Go on from such a state; {} starts over."""
         self.sums = defaultdict(float, state.get("sums", {}))
         self.counts = defaultdict(float, state.get("counts", {}))
-        self.tokens, self.started = 0, time.perf_counter()
+        self.tokens, self.seconds = 0, 0.0
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the seconds of this block, for the tokens per second."""
+        start = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - start
 
     def add(self, weight: float = 1, **values: float) -> None:
         for name, value in values.items():
@@ -59,9 +67,8 @@ class Means:
 
     def take(self) -> dict[str, Any]:
         """The means, tokens per second, and the number of sentence pairs; then start over."""
-        seconds = time.perf_counter() - self.started
         means: dict[str, Any] = {name: self.sums[name] / self.counts[name] for name in self.sums}
-        means["tokens_per_second"] = round(self.tokens / seconds, 1)
+        means["tokens_per_second"] = round(self.tokens / max(self.seconds, 1e-9), 1)
         if "sop_loss" in means:
             means["pairs"] = int(self.counts["sop_loss"])
         self.restore({})

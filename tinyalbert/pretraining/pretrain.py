@@ -151,11 +151,13 @@ def train_and_evaluate(trainer: Trainer, held_out: Shards, log: Log) -> None:
     with stop_requests() as stopped, tqdm(total=total, initial=trainer.steps, unit="step",
                                           dynamic_ncols=True) as bar:
         while (done := trainer.steps + 1) <= total:
-            rate = trainer.rate(total)
-            trainer.step(rate)
+            rate, length = trainer.rate(total), trainer.batches.segments.max_seq_length
+            with trainer.means.timed():
+                trainer.step(rate)
             bar.update()
             if done % config.log_every == 0 or done == total:
-                line = metrics.write("train", done, **trainer.means.take(), learning_rate=rate)
+                line = metrics.write("train", done, **trainer.means.take(), learning_rate=rate,
+                                     max_seq_length=length)
                 bar.set_postfix_str(summary(line))
                 tell(line)
             if done % config.eval_every == 0 and done != total:

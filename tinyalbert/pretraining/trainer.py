@@ -26,6 +26,7 @@ from .config import PretrainConfig
 from .metrics import Means
 from .run import save_model
 
+EVAL_PASSES = 3 # over the held-out text: one draws too few of its documents short
 DROPOUT = 3     # what a random stream is for: 0, 1 and 2 are taken by the batches
 
 
@@ -115,8 +116,10 @@ class Trainer:
             means = Means()
             for batch in held_out_batches(held_out, stream.segments, masking,
                                           batch_size=stream.batch_size,
-                                          max_batches=None if whole else self.config.eval_batches):
-                means.add_output(self.model.forward(**inputs_of(batch))[0], batch)
+                                          max_batches=None if whole else self.config.eval_batches,
+                                          passes=EVAL_PASSES):
+                with means.timed():
+                    means.add_output(self.model.forward(**inputs_of(batch))[0], batch)
             return means.take()
 
         own, reference = means_under(self.config.masked_lm()), means_under(REFERENCE_MASKING)

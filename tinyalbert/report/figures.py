@@ -93,6 +93,12 @@ def draw_loss(ax: Axes, metrics: Metrics) -> None:
         if line["kind"] == "start":
             entropy = line["unigram_entropy"]
             level(ax, entropy, f"ignores\ncontext\n{entropy:.2f}")
+    steps, lengths = series(metrics, "train", "max_seq_length")
+    for i in range(1, len(steps)):
+        if lengths[i] != lengths[i - 1]:
+            ax.axvline(steps[i - 1], color=RULE, zorder=0)
+            ax.text(steps[i - 1], 0.02, f" {lengths[i]:g} tokens", color=MUTED, fontsize=8,
+                    transform=ax.get_xaxis_transform())
     ax.margins(y=0.08)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(facecolor="white", edgecolor="none", fontsize=9, labelcolor=INK,
