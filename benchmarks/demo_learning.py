@@ -34,7 +34,7 @@ def peer_side(run: Path, corpus: str, minutes: float) -> dict[str, float]:
     """Train the peer for `minutes` on the tokenizer and text of our run."""
     model, config = PRESETS["demo"]
     model = model.replace(hidden_size=128, num_hidden_layers=4, intermediate_size=512,
-                          initializer_range=0.02)
+                          initializer_range=0.02, max_position_embeddings=128)
     tokenizer = AlbertTokenizer.from_pretrained(run)
     train, held_out = build_shards(corpus, tokenizer, run / "shards").split(config.held_out)
     segments = Segments(max_seq_length=128)
@@ -69,7 +69,7 @@ def main() -> None:
         pretrain(run, model, config.replace(corpus=args.corpus, minutes=args.minutes,
                                             eval_every=10**9, save_every=10**9))
         metrics = read_metrics(run)
-        final = metrics[-1]
+        final = next(line for line in metrics if line.get("final"))
         trained = [line for line in metrics if line["kind"] == "train"]
         result = {
             "unigram_level": round(metrics[0]["unigram_entropy"], 3),

@@ -179,9 +179,8 @@ def test_tokenizer_train(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFix
 
 def test_report_prints_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                    capsys: pytest.CaptureFixture[str]) -> None:
-    report = pytest.importorskip("tinyalbert.report.page")
     opened: list[str] = []
-    monkeypatch.setattr(report, "write_report",
+    monkeypatch.setattr("tinyalbert.report.page.write_report",
                         lambda run, sentence: Path(run, f"{sentence}.html"))
     monkeypatch.setattr("webbrowser.open", opened.append)
     assert main(["report", str(tmp_path), "--sentence", "Hello", "--open"]) == 0

@@ -14,6 +14,10 @@ _HOME = {
     "AlbertForPreTraining": "model",
     "check_gradients": "gradcheck",
     "AlbertTokenizer": "tokenization.tokenizer",
+    "train_tokenizer": "tokenization.training",
+    "PretrainConfig": "pretraining.config",
+    "pretrain": "pretraining.pretrain",
+    "load_run": "pretraining.run",
     "InputError": "errors",
 }
 __all__ = list(_HOME)

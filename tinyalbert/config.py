@@ -7,13 +7,13 @@ same in both. The last three fields are ours; they have values that change nothi
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from .errors import InputError
+from .files import read_json_object
 
 Activation = Literal["gelu", "gelu_new", "relu"]
 Sharing = Literal["all", "attention", "ffn", "none"]
@@ -124,15 +124,7 @@ class AlbertConfig:
     @classmethod
     def from_json_file(cls, path: str | Path) -> AlbertConfig:
         """Read `config.json`; InputError if it is missing or not a JSON object."""
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
-            raise InputError(f"{path} is not valid JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise InputError(f"{path} must hold a JSON object, not a {type(values).__name__}")
-        return cls.from_dict(values)
+        return cls.from_dict(read_json_object(Path(path)))
 
 
 SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_hidden_groups",

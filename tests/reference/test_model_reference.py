@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import transformers
+from hugging_face import OURS, loss, same_dropout, summed_gradients, tensors, twin
 from tiny import (
     TOLERANCE,
     assert_close,
@@ -16,12 +19,7 @@ from tiny import (
     tiny_config,
 )
 
-torch = pytest.importorskip("torch", reason="the reference tests need PyTorch")
-transformers = pytest.importorskip("transformers", reason="the reference tests need transformers")
-
-from hugging_face import OURS, loss, same_dropout, summed_gradients, tensors, twin  # noqa: E402
-
-from tinyalbert import AlbertConfig, AlbertForPreTraining  # noqa: E402
+from tinyalbert import AlbertConfig, AlbertForPreTraining
 
 torch.set_num_threads(1)
 

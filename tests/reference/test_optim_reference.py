@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from hugging_face import loss, tensors, twin
 from tiny import assert_close, make_batch, randomize, tiny_config
 
-torch = pytest.importorskip("torch", reason="the reference tests need PyTorch")
-transformers = pytest.importorskip("transformers", reason="the reference tests need transformers")
-
-from hugging_face import loss, tensors, twin  # noqa: E402
-
-from tinyalbert import AlbertForPreTraining  # noqa: E402
-from tinyalbert.layer import Parameter  # noqa: E402
-from tinyalbert.optim import AdamW, clip_by_global_norm, learning_rate  # noqa: E402
+from tinyalbert import AlbertForPreTraining
+from tinyalbert.layer import Parameter
+from tinyalbert.optim import AdamW, clip_by_global_norm, learning_rate
 
 torch.set_num_threads(1)
 STEPS = 20

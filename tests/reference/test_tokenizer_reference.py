@@ -75,7 +75,6 @@ def test_batches_of_pairs(ours, theirs, options):
 
 
 def test_theirs_loads_what_ours_saved(tmp_path):
-    pytest.importorskip("google.protobuf", reason="transformers reads spiece.model with protobuf")
     mine = train_tokenizer(sentences(), tmp_path, vocab_size=120, keep_accents=True)
     loaded = TheirTokenizer.from_pretrained(tmp_path)
     assert loaded.model_max_length == 512 and loaded.keep_accents

@@ -10,7 +10,6 @@ The flags are the fields of AlbertConfig and PretrainConfig, and so are the keys
 from __future__ import annotations
 
 import argparse
-import json
 import tomllib
 from collections.abc import Callable
 from dataclasses import fields
@@ -20,6 +19,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ..config import AlbertConfig, check_keys
 from ..errors import InputError
+from ..files import read_json_object
 from ..pretraining.config import PretrainConfig
 
 MODEL_HELP = {
@@ -36,7 +36,7 @@ MODEL_HELP = {
     "attention_probs_dropout_prob": "share of the attention weights dropped in training",
     "max_position_embeddings": "longest sequence",
     "type_vocab_size": "kinds of segments",
-    "initializer_range": "standard deviation of the first weights",
+    "initializer_range": "deviation of the first weights; near 1/sqrt(H) for a small model",
     "layer_norm_eps": "added to the variance in LayerNorm",
     "classifier_dropout_prob": "share of the pooled units dropped before the sentence-order head",
     "pad_token_id": "id of <pad>",
@@ -134,16 +134,14 @@ def read_settings(path: Path) -> dict[str, Any]:
 def parse_file(path: Path) -> dict[str, Any]:
     if path.suffix not in (".toml", ".json"):
         raise InputError(f"{path}: a file of settings must be named .toml or .json")
+    if path.suffix == ".json":
+        return read_json_object(path)
     try:
-        text = path.read_text("utf-8")
-        values = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise InputError(f"{path} is not valid {path.suffix[1:].upper()}: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} must hold a JSON object, not a {type(values).__name__}")
-    return values
+        raise InputError(f"{path} is not valid TOML: {error}") from error
 
 
 def check_type(path: Path, name: str, value: Any, hint: Any) -> Any:

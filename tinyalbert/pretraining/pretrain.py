@@ -187,6 +187,9 @@ def introduce(trainer: Trainer, held_out: Shards, metrics: MetricsLog, total: in
         metrics.write("start", trainer.steps, **start)
     for line in metrics.kept:
         doctor.examine(line)
+    for title, settings in (("model", trainer.model.config), ("training", config)):
+        log(f"{title}: " + ", ".join(f"{name}={value}" for name, value in
+                                     settings.to_dict().items()))
     log(f"{start['parameters']:,} parameters, {start['train_tokens']:,} training tokens, "
         f"{total:,} steps of {config.batch_size * config.gradient_accumulation_steps} x "
         f"{config.max_seq_length} tokens; unigram level {doctor.entropy:.2f} nats")
