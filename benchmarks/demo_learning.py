@@ -11,6 +11,7 @@ vocabulary. Evaluation time is not counted on either side; each is judged at its
 
 from __future__ import annotations
 
+import tinyalbert  # isort: skip  # noqa: F401  before NumPy, which it sets up
 import argparse
 import json
 import tempfile

@@ -37,7 +37,7 @@ class Peer:
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return float(out.loss)
+        return float(out.loss.detach())
 
     @torch.no_grad()
     def masked_lm(self, batch: dict[str, Any]) -> tuple[float, int]:
