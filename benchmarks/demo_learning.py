@@ -13,13 +13,12 @@ from __future__ import annotations
 
 import tinyalbert  # isort: skip  # noqa: F401  before NumPy, which it sets up
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
 
 import torch
-from peer import Peer, rate_at
+from peer import Peer, rate_at, show
 
 from tinyalbert.data.batches import PretrainingBatches, held_out_batches
 from tinyalbert.data.masking import REFERENCE_MASKING
@@ -83,10 +82,7 @@ def main() -> None:
             "huggingface_pytorch": {
                 k: round(v, 3) for k, v in peer_side(run, args.corpus, args.minutes).items()},
         }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
+    show(result, args.out)
 
 
 if __name__ == "__main__":

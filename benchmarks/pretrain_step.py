@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import tinyalbert  # isort: skip  # noqa: F401  before NumPy, which it sets up
 import argparse
-import json
 import multiprocessing
 import platform
 import time
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from peer import Peer, median
+from peer import Peer, median, show
 from threadpoolctl import threadpool_limits
 
 from tinyalbert import AlbertConfig, AlbertForPreTraining
@@ -141,10 +140,7 @@ def main() -> None:
                              for name in seconds if name.startswith("pytorch")},
         "times_the_floor": round(ours / median(seconds["matrix_products"]), 3),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n", encoding="utf-8")
+    show(result, args.out)
 
 
 if __name__ == "__main__":

@@ -41,13 +41,11 @@ def linear_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, A
 # --- activations (section 3.1: GELU) ------------------------------------------------------------
 
 
-@accelerated
 def gelu(x: Array) -> tuple[Array, Array]:
     """gelu(x) = x Φ(x) = x/2 (1 + erf(x/√2)), the exact form."""
     return x * (0.5 + 0.5 * backend_of(x).erf(x * math.sqrt(0.5))), x
 
 
-@accelerated
 def gelu_backward(dy: Array, x: Array) -> Array:
     """gelu'(x) = Φ(x) + x φ(x), φ the standard normal density."""
     xp = array_module(x)
@@ -72,13 +70,11 @@ def gelu_new_backward(dy: Array, cache: Any) -> Array:
     return dy * (0.5 * (1 + tanh_u) + 0.5 * x * (1 - tanh_u * tanh_u) * du)
 
 
-@accelerated
 def relu(x: Array) -> tuple[Array, Array]:
     """max(x, 0): Google's Chinese models."""
     return array_module(x).maximum(x, 0), x
 
 
-@accelerated
 def relu_backward(dy: Array, x: Array) -> Array:
     return dy * (x > 0)
 
@@ -148,7 +144,6 @@ def layer_norm_backward(dy: Array, cache: LayerNormCache) -> tuple[Array, Array,
 # --- attention ----------------------------------------------------------------------------------
 
 
-@accelerated
 def softmax(x: Array) -> Array:
     """exp(x) / Σ exp(x) over the last axis. The largest is subtracted first: nothing overflows."""
     xp = array_module(x)
@@ -156,7 +151,6 @@ def softmax(x: Array) -> Array:
     return e / e.sum(-1, keepdims=True)
 
 
-@accelerated
 def softmax_backward(d_probs: Array, probs: Array) -> Array:
     """Each row's Jacobian is diag(p) - p pᵀ; applied to dp: p (dp - Σ p dp). No division by B."""
     return probs * (d_probs - (d_probs * probs).sum(-1, keepdims=True))

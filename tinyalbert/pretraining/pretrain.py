@@ -22,7 +22,7 @@ from typing import Any
 from tqdm import tqdm
 
 from ..config import AlbertConfig
-from ..data.batches import held_out_batches
+from ..data.batches import PretrainingBatches, held_out_batches
 from ..data.corpus import read_documents
 from ..data.shards import Shards, build_shards
 from ..errors import InputError
@@ -119,9 +119,10 @@ def steps_in_time(run: Path, model_config: AlbertConfig, config: PretrainConfig,
                   shards: Shards) -> int:
     """How many steps fit into config.minutes: a few are timed, of each kind, with a model that is
     thrown away."""
-    def seconds_per_step(stage: int) -> float:
-        trainer, seconds = Trainer(run, model_config, config, shards), []
-        trainer.streams[-1] = trainer.streams[stage]
+    trainer = Trainer(run, model_config, config, shards)
+
+    def seconds_per_step(stream: PretrainingBatches) -> float:
+        trainer.streams[-1], seconds = stream, []
         for _ in range(TIMED_STEPS):
             start = time.perf_counter()
             trainer.step(0.0)
@@ -129,7 +130,7 @@ def steps_in_time(run: Path, model_config: AlbertConfig, config: PretrainConfig,
             seconds.append(time.perf_counter() - start)
         return statistics.median(seconds[2:])
 
-    *shorter, full = (seconds_per_step(i) for i in range(len(config.seq_lengths())))
+    *shorter, full = map(seconds_per_step, list(trainer.streams))
     seconds = full
     if shorter:
         seconds += config.growing_ratio * (statistics.mean(shorter) - full)
