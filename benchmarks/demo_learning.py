@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 import torch
-from peer import Peer, rate_at, show
+from peer import Peer, rate_at
+from race import show
 
 from tinyalbert.data.batches import PretrainingBatches, held_out_batches
 from tinyalbert.data.masking import REFERENCE_MASKING
@@ -27,7 +28,7 @@ from tinyalbert.data.shards import build_shards
 from tinyalbert.pretraining.config import PRESETS
 from tinyalbert.pretraining.pretrain import pretrain
 from tinyalbert.pretraining.run import read_metrics
-from tinyalbert.tokenization.tokenizer import AlbertTokenizer
+from tinyalbert.tokenization.albert import AlbertTokenizer
 
 
 def peer_side(run: Path, corpus: str, minutes: float) -> dict[str, float]:

@@ -3,9 +3,6 @@ threads, with the customary loop (clip to 1, AdamW). Needs `pip install 'tinyalb
 
 from __future__ import annotations
 
-import json
-import math
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -60,17 +57,3 @@ def rate_at(step: int, total: int, warmup: int, peak: float) -> float:
     if step < warmup:
         return peak * step / max(warmup, 1)
     return peak * max(0.0, (total - step) / max(total - warmup, 1))
-
-
-def show(result: dict[str, Any], out: Path | None) -> None:
-    """Print a benchmark's result as JSON, and keep it in the file `out`."""
-    text = json.dumps(result, indent=2)
-    print(text)
-    if out:
-        out.write_text(text + "\n", encoding="utf-8")
-
-
-def median(values: list[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else math.fsum(ordered[middle - 1:middle + 1]) / 2

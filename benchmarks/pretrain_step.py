@@ -3,29 +3,25 @@ ALBERT under PyTorch eager and torch.compile, and against the bare matrix produc
 
     python benchmarks/pretrain_step.py [--repeats 9] [--threads 2] [--no-compile] [--out FILE.json]
 
-Float32, the same shapes, the same threads, no dropout, 15 % of the tokens masked. Each contestant
-has a process of its own (in one process their thread pools and allocators slow each other down),
-and they take turns, so a machine whose speed drifts drifts for all. Medians and ratios are printed.
+Float32, the same shapes, the same threads, no dropout, 15 % of the tokens masked; side by side as
+race.py says. Medians and ratios are printed.
+
+The products are those that our step needs: its last layer works beyond attention only for the
+masked tokens and [CLS], since nobody asks about the others.
 """
 
 from __future__ import annotations
 
 import tinyalbert  # isort: skip  # noqa: F401  before NumPy, which it sets up
 import argparse
-import multiprocessing
-import platform
-import time
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
-from peer import Peer, median, show
-from threadpoolctl import threadpool_limits
+from peer import Peer
+from race import median, race, show, versions
 
 from tinyalbert import AlbertConfig, AlbertForPreTraining
 from tinyalbert.optim import AdamW, clip_by_global_norm
@@ -65,9 +61,11 @@ def matrix_products(config: AlbertConfig, batch: dict[str, np.ndarray]) -> Calla
     rows, masked = BATCH * TOKENS, int((batch["labels"] != -100).sum())
     h, f, e, v = (config.hidden_size, config.intermediate_size, config.embedding_size,
                   config.vocab_size)
+    asked = masked + BATCH                          # what is left of the last layer's tokens
+    below = config.num_hidden_layers - 1
     linear = [(rows, e, h), (masked, h, e), (masked, e, v)]
-    linear += [(rows, h, h)] * 4 * config.num_hidden_layers
-    linear += [(rows, h, f), (rows, f, h)] * config.num_hidden_layers
+    linear += [(rows, h, h)] * (4 * below + 3) + [(rows, h, f), (rows, f, h)] * below
+    linear += [(asked, h, h), (asked, h, f), (asked, f, h)]
     heads = (BATCH, config.num_attention_heads)
     x = {n: np.ones(n, np.float32) for n in {s for m, k, n in linear for s in
                                              ((m, k), (k, n), (m, n))}}
@@ -84,22 +82,13 @@ def matrix_products(config: AlbertConfig, batch: dict[str, np.ndarray]) -> Calla
     return step
 
 
-def contestant(name: str, threads: int, pipe: Connection) -> None:
-    """In a process of its own, as users run it: take a step whenever asked, send its seconds."""
-    torch.set_num_threads(threads)
+def prepare(name: str) -> Callable[[], Any]:
     batch = make_batch(CONFIG)
-    with threadpool_limits(threads, user_api="blas"):
-        if name == "tinyalbert":
-            step = our_step(CONFIG, batch)
-        elif name == "matrix_products":
-            step = matrix_products(CONFIG, batch)
-        else:
-            peer = Peer(CONFIG, compiled=name == "pytorch_compile")
-            step = partial(peer.step, batch)
-        while pipe.recv():
-            start = time.perf_counter()
-            step()
-            pipe.send(time.perf_counter() - start)
+    if name == "tinyalbert":
+        return our_step(CONFIG, batch)
+    if name == "matrix_products":
+        return matrix_products(CONFIG, batch)
+    return partial(Peer(CONFIG, compiled=name == "pytorch_compile").step, batch)
 
 
 def main() -> None:
@@ -112,27 +101,14 @@ def main() -> None:
     args = parser.parse_args()
     names = ["tinyalbert", "pytorch_eager", "matrix_products"]
     names += [] if args.no_compile else ["pytorch_compile"]
-    context, pipes = multiprocessing.get_context("spawn"), {}
-    for name in names:
-        pipes[name], theirs = context.Pipe()
-        context.Process(target=contestant, args=(name, args.threads, theirs), daemon=True).start()
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for repeat in range(args.repeats + 2):
-        for name, pipe in pipes.items():
-            pipe.send(True)
-            elapsed = pipe.recv()
-            if repeat >= 2:                                 # the first two warm up
-                seconds[name].append(elapsed)
-    for pipe in pipes.values():
-        pipe.send(False)
+    seconds = race(prepare, names, repeats=args.repeats, threads=args.threads)
     ours = median(seconds["tinyalbert"])
     result = {
         "shape": {"batch": BATCH, "tokens": TOKENS, "vocab_size": CONFIG.vocab_size,
                   "embedding_size": CONFIG.embedding_size, "hidden_size": CONFIG.hidden_size,
                   "num_hidden_layers": CONFIG.num_hidden_layers},
         "threads": args.threads, "repeats": args.repeats,
-        "versions": {"python": platform.python_version(), "numpy": np.__version__,
-                     "torch": torch.__version__, "transformers": transformers.__version__},
+        "versions": versions(),
         "median_seconds": {name: round(median(s), 4) for name, s in seconds.items()},
         "tokens_per_second": {name: round(BATCH * TOKENS / median(s))
                               for name, s in seconds.items() if name != "matrix_products"},

@@ -30,7 +30,8 @@ import numpy as np
 
 from tinyalbert.backend import Backend
 
-FUNCTIONS = ("arange", "exp", "log", "maximum", "sqrt", "tanh", "where", "zeros", "zeros_like")
+FUNCTIONS = ("arange", "concatenate", "exp", "log", "log1p", "maximum", "sqrt", "stack", "tanh",
+             "where", "zeros", "zeros_like")
 METHODS = ("astype", "copy", "max", "mean", "reshape", "sum", "swapaxes", "transpose")
 OPERATORS = ("add", "sub", "mul", "truediv", "matmul", "and")
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
@@ -137,9 +138,12 @@ def _device(function: Callable[..., Any]) -> Callable[..., StrictArray]:
     """A function or method of NumPy, for device arrays. Python numbers, shapes and dtypes are
     settings and pass."""
     def call(*args: Any, **kwargs: Any) -> StrictArray:
-        dtype = next((a.dtype for a in args if isinstance(a, StrictArray)), np.dtype(float))
+        first = args[0] if args and isinstance(args[0], list) else args     # of concatenate, stack
+        dtype = next((a.dtype for a in first if isinstance(a, StrictArray)), np.dtype(float))
 
         def host(x: Any) -> Any:
+            if isinstance(x, list):
+                return [operand(element, dtype) for element in x]
             return x if isinstance(x, (tuple, str, type, np.dtype)) else operand(x, dtype)
         return StrictArray(function(*map(host, args), **{k: host(v) for k, v in kwargs.items()}))
     return call

@@ -22,9 +22,16 @@ from tinyalbert.errors import InputError
 from tinyalbert.fast import textbook
 from tinyalbert.feed_forward import AlbertFeedForward
 from tinyalbert.gradcheck.example import run
-from tinyalbert.heads import AlbertMLMHead, AlbertSOPHead
+from tinyalbert.heads import AlbertMLMHead
 from tinyalbert.layer import Initializer, Parameter
-from tinyalbert.layers import Embedding, LayerNorm, Linear, TiedLinear
+from tinyalbert.layers import (
+    Classifier,
+    Embedding,
+    Identity,
+    LayerNorm,
+    Linear,
+    TiedLinear,
+)
 from tinyalbert.pooler import AlbertPooler
 
 few = settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate])
@@ -161,7 +168,9 @@ def test_basic_layers():
 def test_embeddings(batch, tokens, seed):
     rng = np.random.default_rng(seed)
     ids, types = rng.integers(0, 13, (batch, tokens)), rng.integers(0, 3, (batch, tokens))
-    assert_right(AlbertEmbeddings(CONFIG, init()), ids, types, seed=seed)
+    layer, places = AlbertEmbeddings(CONFIG, init()), np.arange(tokens)[None]
+    assert_right(layer, ids, types, places, seed=seed)
+    assert_right(layer, ids, types, rng.integers(0, 7, (batch, tokens)), seed=seed)
 
 
 @few
@@ -170,6 +179,8 @@ def test_attention_layer(batch, tokens, heads, seed):
     layer = AlbertAttention(CONFIG.replace(num_attention_heads=heads), init(seed))
     x, bias = draw(seed, batch, tokens, 6), attention_bias(seed, batch, tokens)
     assert_right(layer, x, bias, seed=seed, elements=16)
+    rows = np.random.default_rng(seed).permutation(batch * tokens)[:1 + seed % 3]
+    assert_right(layer, x, bias, rows, seed=seed, elements=16)
 
 
 @pytest.mark.parametrize("sites", ["google", "huggingface"])
@@ -178,11 +189,13 @@ def test_feed_forward_and_heads(hidden_act, sites):
     config = CONFIG.replace(hidden_act=hidden_act, dropout_sites=sites)
     assert_right(AlbertFeedForward(config, init()), draw(0, 2, 3, 6), elements=16)
     assert_right(AlbertMLMHead(config, Parameter(draw(1, 13, 4)), init()), draw(2, 5, 6))
-    assert_right(AlbertSOPHead(config, init()), draw(3, 4, 6))
 
 
-def test_pooler():
-    assert_right(AlbertPooler(CONFIG, init()), draw(0, 3, 4, 6))
+def test_pooler_and_classifier():
+    assert_right(AlbertPooler(CONFIG, init()), draw(0, 3, 6))
+    assert_right(Classifier(6, 5, 0.3, init()), draw(3, 4, 6))
+    assert_right(Classifier(6, 5, 0.3, init()), draw(3, 4, 2, 6))
+    assert_right(Identity(), draw(3, 4, 6))
 
 
 # --- the encoder: what is shared, how often, and whether it is computed twice
@@ -198,7 +211,9 @@ def test_encoder(sharing, groups, inner_group_num, gradient_checkpointing):
                             inner_group_num=inner_group_num,
                             gradient_checkpointing=gradient_checkpointing)
     encoder = AlbertEncoder(config, init())
-    assert_right(encoder, draw(0, 2, 3, 4), attention_bias(1, 2, 3), elements=0)
+    x, bias = draw(0, 2, 3, 4), attention_bias(1, 2, 3)
+    assert_right(encoder, x, bias, elements=0)
+    assert_right(encoder, x, bias, np.array([4, 0]), elements=0)
 
 
 def encoder_gradients(encoder: AlbertEncoder, seed: int = 0) -> dict[str, np.ndarray]:

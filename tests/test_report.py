@@ -18,7 +18,6 @@ from tiny import randomize, tiny_config
 from tinyalbert.data.corpus import read_documents
 from tinyalbert.data.shards import build_shards
 from tinyalbert.errors import InputError
-from tinyalbert.model import AlbertForPreTraining
 from tinyalbert.params import parameter_totals
 from tinyalbert.pretraining.config import PRESETS, PretrainConfig
 from tinyalbert.pretraining.run import save_model, write_json
@@ -26,7 +25,8 @@ from tinyalbert.report import figures, introspection
 from tinyalbert.report.page import command, write_report
 from tinyalbert.report.samples import held_out_samples
 from tinyalbert.report.verdict import measurements, verdict
-from tinyalbert.tokenization.tokenizer import AlbertTokenizer
+from tinyalbert.tasks import AlbertForPreTraining
+from tinyalbert.tokenization.albert import AlbertTokenizer
 from tinyalbert.tokenization.training import train_tokenizer
 
 VOCAB_SIZE = 120
@@ -113,7 +113,7 @@ def test_page_of_a_finished_run(run):
     assert "It learned to use context" in page.text and "a <run>" in page.text
     assert "lower the <rate> & wait" in page.text
     assert "bado [MASK] <kila> [MASK]" in page.text and "with the others hidden" in page.text
-    assert f"{parameter_totals(CONFIG)['with heads (AlbertForPreTraining)']:,}" in page.text
+    assert f"{parameter_totals(CONFIG)['with heads, for pretraining']:,}" in page.text
     assert "One gradient" in page.text
     assert page.sources and all(s.startswith("data:image/png;base64,") for s in page.sources)
     assert "http" not in path.read_text("utf-8")

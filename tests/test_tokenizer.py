@@ -14,20 +14,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nasty_texts import NASTY, SURROGATES
 from nonsense import sentences
 
 from tinyalbert.errors import InputError
+from tinyalbert.tokenization import load_tokenizer
+from tinyalbert.tokenization.albert import AlbertTokenizer
 from tinyalbert.tokenization.batch_encoding import truncate
+from tinyalbert.tokenization.bert import BertTokenizer
 from tinyalbert.tokenization.normalization import Normalizer
-from tinyalbert.tokenization.tokenizer import AlbertTokenizer
 from tinyalbert.tokenization.training import train_tokenizer
 
 VOCAB_SIZE = 120
-NASTY = [
-    "", "   ", "\n\t", "中文字", "日本語 と English", "🙂🙂 x", "שלום עולם", "한국어", "हिन्दी",
-    "\x00a\x01\x7f", "e\u0301", "\u0301a", "a\u200bb\ufeff", "x" * 5000, "▁", "a▁b ▁",
-    "\ud83d alone", "ﬁ ½ ① ﷺ", "¨ a¨b", "ΣΑΣ İI", "[MASK]", " [MASK] ", "``a''", "1,2,3,",
-    "\u2028x\x85y"]
 
 
 @pytest.fixture(scope="module")
@@ -164,9 +162,11 @@ def test_arrays(tokenizer):
     ((9,), 4, True, (4,)),
 ])
 def test_truncate(lengths, room, truncation, expected):
-    segments = [(list(range(n)), [(i, i + 1) for i in range(n)]) for n in lengths]
+    segments = [(list(range(n)), [(i, i + 1) for i in range(n)], [i // 2 for i in range(n)])
+                for n in lengths]
     assert truncate(segments, room, truncation) == [
-        (ids[:n], spans[:n]) for (ids, spans), n in zip(segments, expected, strict=True)]
+        (ids[:n], spans[:n], words[:n])
+        for (ids, spans, words), n in zip(segments, expected, strict=True)]
 
 
 def test_truncation_of_a_call(tokenizer):
@@ -215,7 +215,7 @@ def test_the_text_at_an_offset_is_the_piece(tokenizer, text):
 
 
 @settings(deadline=None)
-@given(st.one_of(st.text(), st.sampled_from(NASTY),
+@given(st.one_of(st.text(), st.sampled_from(NASTY + SURROGATES),
                  st.text(alphabet="ab 12,.'`\u0301\u00c9[MASK]🙂中▁\n\u200b\ud83d")))
 def test_any_text_gives_valid_ids_and_ordered_offsets(tokenizer, text):
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
@@ -228,7 +228,7 @@ def test_any_text_gives_valid_ids_and_ordered_offsets(tokenizer, text):
     assert offsets == sorted(offsets) and offsets == sorted(offsets, key=lambda span: span[1])
 
 
-@pytest.mark.parametrize("text", NASTY)
+@pytest.mark.parametrize("text", NASTY + SURROGATES)
 def test_nasty_text_with_the_released_vocabulary(released, text):
     encoding = released(text, return_offsets_mapping=True)
     assert all(0 <= i < 30000 for i in encoding.input_ids)
@@ -294,10 +294,12 @@ def test_bad_calls(tokenizer, call, message):
 
 
 def test_bad_files(tmp_path, tokenizer):
-    with pytest.raises(InputError, match="nowhere is not a directory"):
+    with pytest.raises(InputError, match="no such directory: .*nowhere"):
         AlbertTokenizer.from_pretrained(tmp_path / "nowhere")
-    with pytest.raises(InputError, match=r"cannot read .*spiece.model: No such file"):
+    with pytest.raises(InputError, match=r"no tokenizer in .*: looked for spiece.model, tokenizer"):
         AlbertTokenizer.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"cannot read .*spiece.model: No such file"):
+        AlbertTokenizer(tmp_path / "spiece.model")
     for content in (b"", b"not a model", tokenizer.model.content[:1000]):
         (tmp_path / "spiece.model").write_bytes(content)
         with pytest.raises(InputError, match=r"spiece.model is not a SentencePiece model"):
@@ -368,3 +370,74 @@ def test_a_failed_save_leaves_the_old_files_and_no_others(tmp_path, tokenizer, m
 def test_importing_the_tokenizer_does_not_import_sentencepiece():
     code = "import sys, tinyalbert.tokenization.training; sys.exit('sentencepiece' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# ---- tokenizer.json, and words
+
+
+def tokenizer_json(**changes: object) -> dict:
+    """In the layout of albert-base-v2's; "▁ab" beats "▁" "a" "b" by its score."""
+    vocabulary = {"<pad>": 0, "<unk>": 0, "[CLS]": 0, "[SEP]": 0, "[MASK]": 0, "(": 0, "▁": -2,
+                  "a": -3, "b": -3, "▁ab": -4, "▁2,": -1, "2": -5, ",": -5, "É": -6, "e": -6}
+    return {
+        "added_tokens": [{"id": i, "special": True, "content": token, "normalized": False}
+                         for i, token in enumerate(list(vocabulary)[:5])],
+        "normalizer": {"type": "Sequence", "normalizers": [
+            {"type": "Replace", "pattern": {"String": "``"}, "content": '"'},
+            {"type": "Replace", "pattern": {"String": "''"}, "content": '"'},
+            {"type": "NFKD"}, {"type": "StripAccents"}, {"type": "Lowercase"},
+            {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]},
+        "model": {"type": "Unigram", "unk_id": 1,
+                  "vocab": [list(item) for item in vocabulary.items()]}} | changes
+
+
+def test_tokenizer_json_alone(tmp_path):
+    content = tokenizer_json()
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    loaded = load_tokenizer(tmp_path)
+    assert isinstance(loaded, AlbertTokenizer)
+    assert loaded.tokenize("AB [MASK] bá(2, É中") == [
+        "▁ab", "[MASK]", "▁", "b", "a", "(", "2", ",", "▁", "e", "中"]
+    assert loaded.encode("ab 中") == [2, 9, 6, 1, 3]
+    assert repr(loaded) == repr(AlbertTokenizer(tmp_path / "tokenizer.json"))
+    del content["normalizer"]["normalizers"][2:5]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    assert load_tokenizer(tmp_path).normalizer == Normalizer(False, True)
+    loaded.save_pretrained(tmp_path)                    # spiece.model comes before tokenizer.json
+    again = load_tokenizer(tmp_path)
+    assert again.normalizer == Normalizer() and again.model.content == loaded.model.content
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"model": {"type": "Unigram", "vocab": {}}}, "not a SentencePiece model"),
+    ({"model": {"type": "Unigram", "vocab": [["a"]]}}, "must be a list of pieces with scores"),
+    ({"model": {"type": "Unigram", "vocab": [["a", "b"]]}}, "must be a list of pieces with scores"),
+    ({"model": {"type": "Unigram", "vocab": [["a", 1e999]]}}, "must be a list of pieces with"),
+    ({"model": {"type": "Unigram", "unk_id": 0, "vocab": [["<unk>", 0], ["▁", -1]]},
+      "added_tokens": []}, "has no <pad>: it is no vocabulary of this kind"),
+    ({"normalizer": {"type": "NFC"}}, "normalizes text by 'NFC', which ALBERT does not"),
+    ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "?"}}, "is not base64"),
+    ({"normalizer": {"type": "Replace", "pattern": {"String": "a"}}}, "text by 'Replace'"),
+])
+def test_bad_tokenizer_json(tmp_path, changes, message):
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer_json(**changes)))
+    with pytest.raises(InputError, match=message):
+        load_tokenizer(tmp_path)
+
+
+def test_the_wrong_kind_of_tokenizer(tmp_path, directory):
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer_json()))
+    with pytest.raises(InputError, match="holds a Unigram tokenizer, not WordPiece"):
+        BertTokenizer.from_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"looked for vocab.txt, tokenizer.json"):
+        BertTokenizer.from_pretrained(directory)
+    assert isinstance(load_tokenizer(directory), AlbertTokenizer)
+
+
+def test_word_ids(released):
+    encoding = released("I can't [MASK] 2000, 中文", "so, what", padding="max_length",
+                        max_length=20)
+    tokens = released.convert_ids_to_tokens(encoding.input_ids)
+    assert tokens == ["[CLS]", "▁i", "▁can", "'", "t", "[MASK]", "▁2000", ",", "▁", "<unk>",
+                      "[SEP]", "▁so", ",", "▁what", "[SEP]", *["<pad>"] * 5]
+    assert encoding.word_ids() == [None, 0, 1, 1, 1, 2, 3, 3, 4, 4, None, 0, 0, 1, *[None] * 6]

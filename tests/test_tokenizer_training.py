@@ -6,7 +6,7 @@ import pytest
 from nonsense import sentences
 
 from tinyalbert.errors import InputError
-from tinyalbert.tokenization.tokenizer import AlbertTokenizer
+from tinyalbert.tokenization.albert import AlbertTokenizer
 from tinyalbert.tokenization.training import train_tokenizer
 
 VOCAB_SIZE = 120

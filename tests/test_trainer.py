@@ -17,7 +17,7 @@ from tinyalbert.data.shards import build_shards
 from tinyalbert.pretraining.config import PretrainConfig
 from tinyalbert.pretraining.pretrain import pretrain
 from tinyalbert.pretraining.trainer import Trainer
-from tinyalbert.tokenization.tokenizer import AlbertTokenizer
+from tinyalbert.tokenization.albert import AlbertTokenizer
 
 
 def trainer_with(batches: list[Batch], config: PretrainConfig, run: Path) -> Trainer:
@@ -27,7 +27,7 @@ def trainer_with(batches: list[Batch], config: PretrainConfig, run: Path) -> Tra
     trainer.streams = [iter(batches)]
     for parameter in randomize(trainer.model).named_parameters().values():
         parameter.data, parameter.grad = (x.astype(float) for x in (parameter.data, parameter.grad))
-    trainer.model.dtype = np.dtype(float)
+    trainer.model.dtype = trainer.model.albert.dtype = np.dtype(float)
     return trainer
 
 

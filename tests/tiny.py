@@ -12,9 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from tinyalbert.config import AlbertConfig
+import tinyalbert
+from tinyalbert import AlbertConfig, BertConfig
 from tinyalbert.pretrained import PreTrainedModel
 
+TASKS = ("Model", "ForPreTraining", "ForMaskedLM", "ForSequenceClassification",
+         "ForMultipleChoice", "ForTokenClassification", "ForQuestionAnswering")
+CLASSES = [f"{family}{task}" for family in ("Albert", "Bert") for task in TASKS]
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}    # relative to the largest value of a tensor
 
 
@@ -23,6 +27,28 @@ def tiny_config(**changes: Any) -> AlbertConfig:
     return AlbertConfig(
         vocab_size=23, embedding_size=6, hidden_size=8, num_hidden_layers=4, num_attention_heads=2,
         intermediate_size=20, max_position_embeddings=12, type_vocab_size=3).replace(**changes)
+
+
+def tiny_bert_config(**changes: Any) -> BertConfig:
+    return BertConfig(
+        vocab_size=23, hidden_size=8, num_hidden_layers=3, num_attention_heads=2,
+        intermediate_size=20, max_position_embeddings=12, type_vocab_size=3,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0).replace(**changes)
+
+
+def tiny_model(name: str, dtype: str = "float64", seed: int = 0, **changes: Any) -> PreTrainedModel:
+    """A model of any of the CLASSES, every parameter drawn."""
+    config = (tiny_bert_config if name.startswith("Bert") else tiny_config)(**changes)
+    return randomize(getattr(tinyalbert, name)(config, dtype=dtype), seed)
+
+
+def task_of(model: PreTrainedModel) -> str:
+    return type(model).__name__.removeprefix("Albert").removeprefix("Bert")
+
+
+def encoder_of(model: PreTrainedModel) -> Any:
+    """The AlbertModel or BertModel inside, or the model itself if it is one."""
+    return getattr(model, "albert", model)
 
 
 def randomize(model: PreTrainedModel, seed: int = 0) -> PreTrainedModel:
@@ -55,8 +81,48 @@ def make_batch(config: AlbertConfig, lengths: tuple[int, ...] = (9, 6, 2), label
             "sentence_order_label": orders}
 
 
+def make_task_batch(model: PreTrainedModel, lengths: tuple[int, ...] = (9, 6, 2),
+                    seed: int = 0) -> dict[str, np.ndarray]:
+    """Keyword arguments with labels for a model of any class; two choices where it has choices.
+    Some labels are ignored, one answer lies beyond the tokens."""
+    task, config = task_of(model), model.config
+    choices = 2 if task == "ForMultipleChoice" else 1
+    batch = make_batch(config, lengths * choices, seed=seed)
+    words, orders = batch.pop("labels"), batch.pop("sentence_order_label")      # [B, T], [B]
+    rng, count, classes = np.random.default_rng(seed + 1), len(lengths), config.num_labels
+    if task == "ForPreTraining":
+        return {**batch, "labels": words, model.sentence_label: orders}
+    if task == "ForMaskedLM":
+        return {**batch, "labels": words}
+    if task == "ForTokenClassification":
+        return {**batch, "labels": np.where(words == -100, -100, words % classes)}
+    if task == "ForQuestionAnswering":
+        starts, ends = rng.integers(0, max(lengths), (2, count))
+        starts[-1], ends[0] = max(lengths), max(lengths) + 3
+        return {**batch, "start_positions": starts, "end_positions": ends}
+    if task == "ForMultipleChoice":
+        batch = {key: value.reshape(count, choices, -1) for key, value in batch.items()}
+        return {**batch, "labels": rng.integers(0, choices, count)}
+    if task == "ForSequenceClassification":
+        return {**batch, "labels": sequence_labels(config, count, model.dtype, rng)}
+    return batch
+
+
+def sequence_labels(config: Any, count: int, dtype: Any,
+                    rng: np.random.Generator) -> np.ndarray:
+    shape = count, config.num_labels
+    if config.problem_type == "multi_label_classification":
+        return rng.integers(0, 2, shape).astype(dtype)
+    if config.problem_type == "regression" or config.num_labels == 1:
+        return rng.standard_normal(shape).astype(np.float32).astype(dtype)
+    labels = rng.integers(0, config.num_labels, count)
+    labels[1:2] = -100
+    return labels
+
+
 def without_labels(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {key: value for key, value in batch.items() if "label" not in key}
+    labels = ("label", "start_positions", "end_positions")
+    return {key: value for key, value in batch.items() if not any(name in key for name in labels)}
 
 
 def assert_close(ours: Any, theirs: Any, tolerance: float, what: str = "",
@@ -75,16 +141,17 @@ def assert_gradients_close(ours: Mapping[str, np.ndarray], theirs: Mapping[str, 
     """Every gradient, by Hugging Face name; a name that one side lacks is a failure."""
     assert ours.keys() == theirs.keys()
     for name, expected in theirs.items():
-        scale = None
-        if name.endswith("key.bias"):
-            # A key bias adds the same number to all scores of a query, which softmax ignores: its
-            # gradient is 0, and what either side computes is the rounding of a sum that cancels.
-            # The terms of that sum are as large as those of query.bias, so that is the scale on
-            # which "equal up to rounding" means something; a wrong gradient would show on it.
-            scale = float(np.abs(theirs[name.replace("key.bias", "query.bias")]).max())
+        # The gradient of a bias is a sum over rows, and in some nothing is left of it but rounding:
+        # softmax ignores what is added to all scores alike, so that of a key bias is 0. The weight
+        # beside it receives the same rows times inputs of about 1: on that scale "equal up to
+        # rounding" means something, and a wrong gradient would show.
+        beside = theirs.get(name.removesuffix("bias") + "weight", expected)
+        scale = max(float(np.abs(g).max(initial=0)) for g in (expected, beside))
         assert_close(ours[name], expected, tolerance, name, scale)
 
 
 def gradients(model: PreTrainedModel) -> dict[str, np.ndarray]:
     """A copy of the gradient of each parameter, once, under its first Hugging Face name."""
-    return {name: g.copy() for name, g in model.state_dict(gradients=True, tied=False).items()}
+    every_name = model.state_dict(gradients=True)
+    return {name: every_name[name]
+            for name in map(model.hugging_face_name, model.named_parameters())}

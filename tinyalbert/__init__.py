@@ -12,13 +12,20 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 __version__ = "0.1.0"
 
+_TASKS = ("PreTraining", "MaskedLM", "SequenceClassification", "MultipleChoice",
+          "TokenClassification", "QuestionAnswering")
 # Public names and the module each lives in, in reading order; loaded when first used.
 _HOME = {
     "AlbertConfig": "config",
+    "BertConfig": "config",
     "AlbertModel": "model",
-    "AlbertForPreTraining": "model",
+    **{f"AlbertFor{task}": "tasks" for task in _TASKS},
+    "BertModel": "bert",
+    **{f"BertFor{task}": "bert" for task in _TASKS},
     "check_gradients": "gradcheck",
-    "AlbertTokenizer": "tokenization.tokenizer",
+    "AlbertTokenizer": "tokenization.albert",
+    "BertTokenizer": "tokenization.bert",
+    "load_tokenizer": "tokenization.auto",
     "train_tokenizer": "tokenization.training",
     "PretrainConfig": "pretraining.config",
     "pretrain": "pretraining.pretrain",

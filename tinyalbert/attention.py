@@ -11,7 +11,7 @@ import numpy as np
 
 from . import functional as F
 from .backend import Array
-from .config import AlbertConfig
+from .config import AnyConfig
 from .layer import Initializer, Layer
 from .layers import LayerNorm, Linear
 
@@ -19,15 +19,16 @@ from .layers import LayerNorm, Linear
 class SelfAttentionCache(NamedTuple):
     x: Array                       # [B, T, H]
     attention: F.AttentionCache
-    context: Array                 # [B, T, H]
-    dropout: Array | None          # [B, T, H]
+    rows: Array | None             # [R]
+    context: Array                 # [B, T, H], of the rows only [R, H]
+    dropout: Array | None
     norm: F.LayerNormCache
 
 
 class AlbertAttention(Layer):
     """N heads of width D = H/N look at the sequence, each with its own query, key and value."""
 
-    def __init__(self, config: AlbertConfig, init: Initializer) -> None:
+    def __init__(self, config: AnyConfig, init: Initializer) -> None:
         hidden = config.hidden_size
         self.query = Linear(hidden, hidden, init)
         self.key = Linear(hidden, hidden, init)
@@ -38,21 +39,25 @@ class AlbertAttention(Layer):
         self.probs_dropout_prob = config.attention_probs_dropout_prob
         self.dropout_prob = config.hidden_dropout_prob
 
-    def forward(self, x: Array, attention_bias: Array, *,
+    def forward(self, x: Array, attention_bias: Array, rows: Array | None = None, *,
                 rng: np.random.Generator | None = None) -> tuple[Array, SelfAttentionCache]:
+        """x [B, T, H] -> [B, T, H], or [R, H] for some `rows` [R] of the B*T tokens: every token
+        is looked at, but only they are asked what they saw."""
         query = self.split_heads(self.query(x))                             # [B, N, T, D]
         key = self.split_heads(self.key(x))
         value = self.split_heads(self.value(x))
         context, attention = F.attention(query, key, value, attention_bias,
                                          self.probs_dropout_prob, rng)
-        context = self.merge_heads(context)                                 # [B, T, H]
+        context = F.take_rows(self.merge_heads(context), rows)              # [B, T, H] or [R, H]
         y, dropped = F.dropout(self.dense(context), self.dropout_prob, rng)
-        y, norm = self.LayerNorm.forward(x + y)                             # [B, T, H]
-        return y, SelfAttentionCache(x, attention, context, dropped, norm)
+        y, norm = self.LayerNorm.forward(F.take_rows(x, rows) + y)
+        return y, SelfAttentionCache(x, attention, rows, context, dropped, norm)
 
     def backward(self, dy: Array, cache: SelfAttentionCache) -> Array:
-        d_sum = self.LayerNorm.backward(dy, cache.norm)                     # [B, T, H], to x and y
+        d_sum = self.LayerNorm.backward(dy, cache.norm)                     # to x and to y
         d_context = self.dense.backward(F.dropout_backward(d_sum, cache.dropout), cache.context)
+        d_sum = F.take_rows_backward(d_sum, cache.rows, cache.x.shape)      # [B, T, H]
+        d_context = F.take_rows_backward(d_context, cache.rows, cache.x.shape)
         d_query, d_key, d_value = F.attention_backward(self.split_heads(d_context),
                                                        cache.attention)
         dx = self.value.backward(self.merge_heads(d_value), cache.x)

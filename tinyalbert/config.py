@@ -1,42 +1,152 @@
-"""The numbers that make an ALBERT: one frozen dataclass, and the published sizes.
+"""The numbers that make a model: one frozen dataclass for each family, and the published sizes.
 
-Field names and defaults are those of Hugging Face's `AlbertConfig`, so a `config.json` means the
-same in both. The last three fields are ours; they have values that change nothing by default.
+Field names and defaults are those of Hugging Face's `AlbertConfig` and `BertConfig`, so a
+`config.json` means the same in both. `sharing`, `dropout_sites` and `gradient_checkpointing` are
+ours; their defaults change nothing.
+
+Here is all that sets the families apart: to the encoder, BERT is an ALBERT with E = H, without a
+map between them, and with nothing shared.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from .errors import InputError
-from .files import read_json_object
+from .files import read_json_object, write_atomically
 
 Activation = Literal["gelu", "gelu_new", "relu"]
 Sharing = Literal["all", "attention", "ffn", "none"]
 DropoutSites = Literal["google", "huggingface"]
+ProblemType = Literal["regression", "single_label_classification", "multi_label_classification"]
 
 
 @dataclass(frozen=True)
-class AlbertConfig:
-    """The shape of an ALBERT. The defaults are ALBERT-xxlarge, as in Hugging Face.
+class EncoderConfig:
+    """What both families have.
 
     hidden_act: `gelu` is the exact (erf) form, `gelu_new` the tanh form that Google trained with.
-    num_hidden_groups: parameter sets that the layers are divided among (1 = ALBERT).
-    inner_group_num: different blocks inside one layer application; the depth is
-        num_hidden_layers * inner_group_num.
-    sharing: what the layers of a group share (paper, section 3.1 and Table 4). `none` gives every
-        layer its own parameters, whatever num_hidden_groups says.
-    dropout_sites: `google` drops out the feed-forward output and not the sentence-order input;
-        `huggingface` the other way round (its PyTorch port never calls the one it builds).
     gradient_checkpointing: keep only the input of each layer application and recompute the rest
         in the backward pass. The result is the same to the last bit; memory no longer grows by
         everything a layer computes, only by its input.
+    num_labels, id2label: what a classifier on top tells apart; where both are given, id2label
+        counts. problem_type: its loss; None lets the labels decide, as in Hugging Face.
 
     Raises InputError when the numbers contradict each other.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    hidden_act: Activation
+    hidden_dropout_prob: float
+    attention_probs_dropout_prob: float
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    pad_token_id: int = 0
+    gradient_checkpointing: bool = False
+    num_labels: int = 2
+    id2label: dict[int, str] | None = field(default=None, hash=False)
+    problem_type: ProblemType | None = None
+
+    model_type: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            check_field(name, value)
+        if self.hidden_size % self.num_attention_heads:
+            raise InputError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads "
+                f"{self.num_attention_heads}: every head needs the same width")
+        if not isinstance(self.pad_token_id, int) or not 0 <= self.pad_token_id < self.vocab_size:
+            raise InputError(f"pad_token_id {self.pad_token_id!r} is not an id of the vocabulary "
+                             f"of {self.vocab_size}")
+        names = self.id2label or {i: f"LABEL_{i}" for i in range(self.num_labels)}
+        object.__setattr__(self, "id2label", check_labels(names))
+        object.__setattr__(self, "num_labels", len(names))
+
+    @property
+    def head_size(self) -> int:
+        """D = H / N."""
+        return self.hidden_size // self.num_attention_heads
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some fields changed; an unknown name is an InputError."""
+        check_keys(changes, [f.name for f in fields(self)], type(self).__name__)
+        if "num_labels" in changes:
+            changes = {"id2label": None, **changes}
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `config.json` holds: model_type, and every field in order."""
+        values = {"model_type": self.model_type, **asdict(self)}
+        del values["num_labels"]                    # Hugging Face counts id2label
+        return values | {"label2id": {label: i for i, label in (self.id2label or {}).items()}}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From a parsed `config.json`. Keys of Hugging Face or Google that mean nothing to the
+        model (`architectures`, `transformers_version`, `net_structure_type`, ...) are ignored;
+        a key that looks like a misspelt field is an InputError, and so is one that asks for what
+        is not here: another family, a decoder, relative positions."""
+        family = values.get("model_type", cls.model_type)
+        if family != cls.model_type:
+            raise InputError(f"this is the configuration of a {family!r} model, and "
+                             f"{cls.__name__} is for {cls.model_type!r}")
+        for key, only in UNSUPPORTED.items():
+            if values.get(key, only) != only:
+                raise InputError(f"configuration key {key!r} is {values[key]!r}, and here it can "
+                                 f"only be {only!r}")
+        names = [f.name for f in fields(cls)]
+        for key in values:
+            near = difflib.get_close_matches(key, names, n=1, cutoff=0.85)
+            if key not in (*names, *UNSUPPORTED) and near:
+                raise InputError(f"unknown configuration key {key!r}: did you mean {near[0]!r}?")
+        given = {name: values[name] for name in names if name in values}
+        if isinstance(labels := given.get("id2label"), Mapping):    # JSON's keys are texts
+            given["id2label"] = {int(i) if str(i).isdecimal() else i: label
+                                 for i, label in labels.items()}
+        return cls(**given)
+
+    @classmethod
+    def from_json_file(cls, path: str | Path) -> Self:
+        """Read `config.json`; InputError if it is missing or not a JSON object."""
+        return cls.from_dict(read_json_object(Path(path)))
+
+    @classmethod
+    def from_pretrained(cls, name_or_directory: str | Path) -> Self:
+        """`config.json` of a directory, or of a model of the Hugging Face hub."""
+        from .hub import local_directory
+        return cls.from_json_file(local_directory(name_or_directory, ["config.json"])
+                                  / "config.json")
+
+    def save_pretrained(self, directory: str | Path, **more: Any) -> None:
+        """Write `config.json`, with the keys in `more` before ours."""
+        text = json.dumps({**more, **self.to_dict()}, indent=2) + "\n"
+        write_atomically(Path(directory, "config.json"), text.encode())
+
+
+@dataclass(frozen=True)
+class AlbertConfig(EncoderConfig):
+    """The shape of an ALBERT. The defaults are ALBERT-xxlarge, as in Hugging Face.
+
+    num_hidden_groups: parameter sets that the layers are divided among (1 = ALBERT).
+    inner_group_num: different blocks inside one layer application; the depth is
+        num_hidden_layers * inner_group_num.
+    sharing: what the layers of a group share (paper, section 3.1 and Table 4). With `attention` or
+        `ffn` all layers share that half, with `none` nothing: num_hidden_groups is then the number
+        of layers, since no two are the same.
+    dropout_sites: `google` drops out the feed-forward output and not the sentence-order input;
+        `huggingface` the other way round (its PyTorch port never calls the one it builds).
     """
 
     vocab_size: int = 30000
@@ -50,88 +160,124 @@ class AlbertConfig:
     hidden_act: Activation = "gelu_new"
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
-    max_position_embeddings: int = 512
-    type_vocab_size: int = 2
-    initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
-    classifier_dropout_prob: float = 0.1
-    pad_token_id: int = 0
+    classifier_dropout_prob: float | None = 0.1
     bos_token_id: int = 2
     eos_token_id: int = 3
     sharing: Sharing = "all"
     dropout_sites: DropoutSites = "google"
-    gradient_checkpointing: bool = False
+
+    model_type = "albert"
+    maps_embeddings: ClassVar[bool] = True      # from E to H, even where they are equal
 
     def __post_init__(self) -> None:
-        for name in SIZES:
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise InputError(f"{name} must be a positive whole number, not {value!r}")
-        for name in ("hidden_dropout_prob", "attention_probs_dropout_prob",
-                     "classifier_dropout_prob"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-                raise InputError(f"{name} must be a number in [0, 1), not {value!r}")
-        for name in ("initializer_range", "layer_norm_eps"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
-                raise InputError(f"{name} must be a number greater than 0, not {value!r}")
-        if not isinstance(self.gradient_checkpointing, bool):
-            raise InputError("gradient_checkpointing must be true or false, not "
-                             f"{self.gradient_checkpointing!r}")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(
-                    f"{name} must be one of {', '.join(choices)}, not {getattr(self, name)!r}")
-        if self.hidden_size % self.num_attention_heads:
-            raise InputError(
-                f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads "
-                f"{self.num_attention_heads}: every head needs the same width")
+        super().__post_init__()
+        if self.sharing != "all":
+            object.__setattr__(self, "num_hidden_groups", self.num_hidden_layers)
         if self.num_hidden_groups > self.num_hidden_layers:
             raise InputError(
                 f"num_hidden_groups {self.num_hidden_groups} exceeds num_hidden_layers "
                 f"{self.num_hidden_layers}: a group needs at least one layer")
-        if not isinstance(self.pad_token_id, int) or not 0 <= self.pad_token_id < self.vocab_size:
-            raise InputError(f"pad_token_id {self.pad_token_id!r} is not an id of the vocabulary "
-                             f"of {self.vocab_size}")
+
+    def replace(self, **changes: Any) -> Self:
+        if "sharing" in changes:
+            changes = {"num_hidden_groups": 1, **changes}
+        return super().replace(**changes)
 
     @property
-    def head_size(self) -> int:
-        """D = H / N."""
-        return self.hidden_size // self.num_attention_heads
+    def classifier_dropout_rate(self) -> float:
+        """Before the linear map of a classifier."""
+        rate = self.classifier_dropout_prob
+        return self.hidden_dropout_prob if rate is None else rate
 
-    def replace(self, **changes: Any) -> AlbertConfig:
-        """A copy with some fields changed; an unknown name is an InputError."""
-        check_keys(changes, [f.name for f in fields(self)], "AlbertConfig")
-        return replace(self, **changes)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every field, in order: what `config.json` holds."""
-        return asdict(self)
+@dataclass(frozen=True)
+class BertConfig(EncoderConfig):
+    """The shape of a BERT (Devlin et al. 2018). The defaults are BERT-base, as in Hugging Face."""
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> AlbertConfig:
-        """From a parsed `config.json`. Keys of Hugging Face or Google that mean nothing to the
-        model (`architectures`, `transformers_version`, `net_structure_type`, ...) are ignored;
-        a key that looks like a misspelt field is an InputError."""
-        names = [f.name for f in fields(cls)]
-        for key in values:
-            near = difflib.get_close_matches(key, names, n=1, cutoff=0.85)
-            if key not in names and near:
-                raise InputError(f"unknown configuration key {key!r}: did you mean {near[0]!r}?")
-        return cls(**{name: values[name] for name in names if name in values})
+    vocab_size: int = 30522
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: Activation = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    classifier_dropout: float | None = None
 
-    @classmethod
-    def from_json_file(cls, path: str | Path) -> AlbertConfig:
-        """Read `config.json`; InputError if it is missing or not a JSON object."""
-        return cls.from_dict(read_json_object(Path(path)))
+    model_type = "bert"
+    maps_embeddings: ClassVar[bool] = False
+    inner_group_num: ClassVar[int] = 1
+    sharing: ClassVar[Sharing] = "none"
+    dropout_sites: ClassVar[DropoutSites] = "google"
+
+    @property
+    def embedding_size(self) -> int:
+        """E = H."""
+        return self.hidden_size
+
+    @property
+    def num_hidden_groups(self) -> int:
+        return self.num_hidden_layers
+
+    @property
+    def classifier_dropout_rate(self) -> float:
+        """Before the linear map of a classifier."""
+        rate = self.classifier_dropout
+        return self.hidden_dropout_prob if rate is None else rate
+
+
+AnyConfig: TypeAlias = AlbertConfig | BertConfig
+
+
+def config_from_dict(values: Mapping[str, Any]) -> AnyConfig:
+    """Of the family that `model_type` names; without one, ALBERT's."""
+    family = values.get("model_type", "albert")
+    for config in (AlbertConfig, BertConfig):
+        if config.model_type == family:
+            return config.from_dict(values)
+    raise InputError(f"model_type is {family!r}: only 'albert' and 'bert' are known here")
 
 
 SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_hidden_groups",
          "num_attention_heads", "intermediate_size", "inner_group_num", "max_position_embeddings",
-         "type_vocab_size")
+         "type_vocab_size", "num_labels")
+LARGEST_SIZE = 2**31 - 1
+# Where a damaged file could ask for more objects than fit a memory, before it is compared with
+# the weights.
+LARGEST = {"num_hidden_layers": 1000, "inner_group_num": 1000, "num_labels": 100_000}
+SHARES = {"hidden_dropout_prob": False, "attention_probs_dropout_prob": False,
+          "classifier_dropout_prob": True, "classifier_dropout": True}      # may be None
 CHOICES = {"hidden_act": get_args(Activation), "sharing": get_args(Sharing),
-           "dropout_sites": get_args(DropoutSites)}
+           "dropout_sites": get_args(DropoutSites),
+           "problem_type": (None, *get_args(ProblemType))}
+UNSUPPORTED = {"position_embedding_type": "absolute", "is_decoder": False,
+               "add_cross_attention": False}
+
+
+def check_field(name: str, value: Any) -> None:
+    """InputError if a field holds what no model can have."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if name in SIZES and not (type(value) is int and value > 0):
+        raise InputError(f"{name} must be a positive whole number, not {value!r}")
+    if name in SIZES and value > LARGEST.get(name, LARGEST_SIZE):
+        raise InputError(f"{name} {value} is beyond any model that exists")
+    if name in SHARES and not (number and 0 <= value < 1 or SHARES[name] and value is None):
+        raise InputError(f"{name} must be a number in [0, 1), not {value!r}")
+    if name in ("initializer_range", "layer_norm_eps") and not (number and value > 0):
+        raise InputError(f"{name} must be a number greater than 0, not {value!r}")
+    if name == "gradient_checkpointing" and not isinstance(value, bool):
+        raise InputError(f"{name} must be true or false, not {value!r}")
+    if name in CHOICES and value not in CHOICES[name]:
+        raise InputError(f"{name} must be one of {', '.join(map(str, CHOICES[name]))}, "
+                         f"not {value!r}")
+
+
+def check_labels(id2label: Any) -> dict[int, str]:
+    """id2label must name 0, 1, 2, ..., each by a text."""
+    if not isinstance(id2label, dict) or sorted(map(str, id2label)) != sorted(
+            map(str, range(len(id2label)))):
+        raise InputError(f"id2label must name the labels 0, 1, 2, ... in order, not {id2label!r}")
+    return {i: str(id2label[i]) for i in range(len(id2label))}
 
 
 def check_keys(given: Mapping[str, Any], known: list[str], what: str) -> None:
@@ -141,24 +287,3 @@ def check_keys(given: Mapping[str, Any], known: list[str], what: str) -> None:
             near = difflib.get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
             raise InputError(f"unknown {what} key {key!r}: {hint}")
-
-
-def _size(hidden: int, layers: int, heads: int, **rest: Any) -> AlbertConfig:
-    return AlbertConfig(hidden_size=hidden, num_hidden_layers=layers, num_attention_heads=heads,
-                        intermediate_size=4 * hidden, **rest)
-
-
-_V1 = {"hidden_act": "gelu", "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
-
-# The published sizes (paper, Table 1; values of Hugging Face's config.json). v2 was trained longer,
-# with more data and without dropout. The paper's rule gives xlarge 32 heads; both hubs say 16.
-PUBLISHED: dict[str, AlbertConfig] = {
-    "albert-base-v1": _size(768, 12, 12, **_V1),
-    "albert-large-v1": _size(1024, 24, 16, **_V1),
-    "albert-xlarge-v1": _size(2048, 24, 16, **_V1),
-    "albert-xxlarge-v1": _size(4096, 12, 64, hidden_act="gelu"),
-    "albert-base-v2": _size(768, 12, 12),
-    "albert-large-v2": _size(1024, 24, 16),
-    "albert-xlarge-v2": _size(2048, 24, 16),
-    "albert-xxlarge-v2": _size(4096, 12, 64),
-}

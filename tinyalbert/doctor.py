@@ -30,6 +30,9 @@ EXTRAS = {      # what pip install "tinyalbert[...]" brings; cuda12 or cuda13 de
     "notebooks": ("jupyterlab", "jupytext"),
     "tensorboard": ("tensorboardX",),
     "mpi": ("mpi4py",),
+    "hub": ("huggingface_hub",),
+    "tensorflow": ("tensorflow-cpu" if platform.machine() in ("x86_64", "AMD64")
+                   else "tensorflow",),
     "test": ("pytest", "hypothesis"),
     "dev": ("ruff", "mypy"),
     "reference": ("torch", "transformers", "protobuf"),

@@ -14,10 +14,10 @@ import numpy as np
 
 from .attention import AlbertAttention, SelfAttentionCache
 from .backend import Array
-from .config import AlbertConfig
+from .config import AnyConfig
 from .feed_forward import AlbertFeedForward, FeedForwardCache
 from .layer import Initializer, Layer
-from .layers import Linear
+from .layers import Identity, Linear
 
 
 class LayerCache(NamedTuple):
@@ -32,11 +32,11 @@ class AlbertLayer(Layer):
         self.attention = attention
         self.feed_forward = feed_forward
 
-    def forward(self, x: Array, attention_bias: Array, *,
+    def forward(self, x: Array, attention_bias: Array, rows: Array | None = None, *,
                 rng: np.random.Generator | None = None) -> tuple[Array, LayerCache]:
-        x, attention = self.attention.forward(x, attention_bias, rng=rng)
+        x, attention = self.attention.forward(x, attention_bias, rows, rng=rng)
         x, feed_forward = self.feed_forward.forward(x, rng=rng)
-        return x, LayerCache(attention, feed_forward)                       # [B, T, H]
+        return x, LayerCache(attention, feed_forward)                   # [B, T, H] or [R, H]
 
     def backward(self, dx: Array, cache: LayerCache) -> Array:
         dx = self.feed_forward.backward(dx, cache.feed_forward)
@@ -55,6 +55,7 @@ class Remembered(NamedTuple):
 
     x: Array                       # [B, T, H]
     attention_bias: Array          # [B, 1, 1, T]
+    rows: Array | None             # [R]
     seed: int | None               # of the dropout, None in evaluation
 
 
@@ -68,60 +69,67 @@ class AlbertEncoder(Layer):
 
     Layer i belongs to group i*G//L, in whole numbers: the floating-point forms of the reference
     codes misplace a layer for some L. With partial sharing (paper, Table 4) every layer is its own
-    `AlbertLayer`, and one half of each is the same object.
+    group, and one half of each is the same object.
     """
 
-    def __init__(self, config: AlbertConfig, init: Initializer) -> None:
-        depth, inner = config.num_hidden_layers, config.inner_group_num
-        group_of = [i * config.num_hidden_groups // depth for i in range(depth)]
-        attention_of = group_of if config.sharing in ("all", "attention") else range(depth)
-        feed_forward_of = group_of if config.sharing in ("all", "ffn") else range(depth)
-        pairs = list(zip(attention_of, feed_forward_of, strict=True))       # one for each layer
-
-        self.embedding_hidden_mapping_in = Linear(config.embedding_size, config.hidden_size, init)
-        attentions = {a: [AlbertAttention(config, init) for _ in range(inner)]
-                      for a in sorted(set(attention_of))}
-        feed_forwards = {f: [AlbertFeedForward(config, init) for _ in range(inner)]
-                         for f in sorted(set(feed_forward_of))}
-        groups = {(a, f): AlbertLayerGroup(list(map(AlbertLayer, attentions[a], feed_forwards[f])))
-                  for a, f in dict.fromkeys(pairs)}
-        self.albert_layer_groups = list(groups.values())
-        self.order = [list(groups).index(pair) for pair in pairs]
+    def __init__(self, config: AnyConfig, init: Initializer) -> None:
+        depth, groups, inner = (config.num_hidden_layers, config.num_hidden_groups,
+                                config.inner_group_num)
+        self.embedding_hidden_mapping_in = (
+            Linear(config.embedding_size, config.hidden_size, init)
+            if config.maps_embeddings else Identity())
+        attentions = [[AlbertAttention(config, init) for _ in range(inner)]
+                      for _ in range(1 if config.sharing == "attention" else groups)]
+        feed_forwards = [[AlbertFeedForward(config, init) for _ in range(inner)]
+                         for _ in range(1 if config.sharing == "ffn" else groups)]
+        self.albert_layer_groups = [
+            AlbertLayerGroup(list(map(AlbertLayer, attentions[g % len(attentions)],
+                                      feed_forwards[g % len(feed_forwards)])))
+            for g in range(groups)]
+        self.order = [i * groups // depth for i in range(depth)]        # the group of each layer
         self.gradient_checkpointing = config.gradient_checkpointing
 
     def applications(self) -> list[AlbertLayer]:
         """The layers in the order in which they are applied, the shared ones repeatedly."""
         return [layer for g in self.order for layer in self.albert_layer_groups[g].albert_layers]
 
-    def forward(self, embedded: Array, attention_bias: Array, *,
-                rng: np.random.Generator | None = None) -> tuple[Array, EncoderCache]:
+    def forward(self, embedded: Array, attention_bias: Array, rows: Array | None = None, *,
+                rng: np.random.Generator | None = None, keep: bool = True,
+                hidden_states: list[Array] | None = None, attentions: list[Array] | None = None,
+                ) -> tuple[Array, EncoderCache]:
+        """embedded [B, T, E] -> [B, T, H]. Or [R, H] for some `rows` [R] of the B*T tokens: every
+        layer below needs all tokens, the last one only those that somebody asks about.
+
+        keep=False: drop each application's cache at once, for evaluation. The lists, if given, get
+        the mapped embeddings and each layer's output, and each layer's attention [B, N, T, T].
+        """
         x = self.embedding_hidden_mapping_in(embedded)                      # [B, T, H]
         caches: list[LayerCache | Remembered] = []
-        for layer in self.applications():
-            remembered = Remembered(x, attention_bias, draw_seed(rng))
-            x, cache = layer.forward(x, attention_bias, rng=generator(remembered.seed))
-            caches.append(remembered if self.gradient_checkpointing else cache)
-        return x, EncoderCache(embedded, caches)                            # [B, T, H]
+        record(hidden_states, x)
+        layers = self.applications()
+        for i, layer in enumerate(layers):
+            last = rows if i == len(layers) - 1 else None
+            remembered = Remembered(x, attention_bias, last, draw_seed(rng))
+            x, cache = layer.forward(x, attention_bias, last, rng=generator(remembered.seed))
+            record(hidden_states, x)
+            record(attentions, cache.attention.attention.probs)
+            if keep:
+                caches.append(remembered if self.gradient_checkpointing else cache)
+        return x, EncoderCache(embedded, caches)                        # [B, T, H] or [R, H]
 
     def backward(self, dx: Array, cache: EncoderCache) -> Array:
         for layer, kept in zip(reversed(self.applications()), reversed(cache.applications),
                                strict=True):
             if isinstance(kept, Remembered):
-                _, kept = layer.forward(kept.x, kept.attention_bias, rng=generator(kept.seed))
+                _, kept = layer.forward(kept.x, kept.attention_bias, kept.rows,
+                                        rng=generator(kept.seed))
             dx = layer.backward(dx, kept)                                   # gradients were added
         return self.embedding_hidden_mapping_in.backward(dx, cache.embedded)    # [B, T, E]
 
-    def __call__(self, embedded: Array, attention_bias: Array) -> tuple[Array, list, list]:
-        """Evaluate, one layer's cache at a time. Returns the output [B, T, H], the hidden states
-        (L+1 arrays [B, T, H], the mapped embeddings first) and the attentions (L arrays
-        [B, N, T, T])."""
-        x = self.embedding_hidden_mapping_in(embedded)
-        hidden_states, attentions = [x], []
-        for layer in self.applications():
-            x, cache = layer.forward(x, attention_bias)
-            hidden_states.append(x)
-            attentions.append(cache.attention.attention.probs)
-        return x, hidden_states, attentions
+
+def record(array_list: list[Array] | None, array: Array) -> None:
+    if array_list is not None:
+        array_list.append(array)
 
 
 def draw_seed(rng: np.random.Generator | None) -> int | None:

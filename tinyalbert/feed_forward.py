@@ -11,23 +11,23 @@ import numpy as np
 
 from . import functional as F
 from .backend import Array
-from .config import AlbertConfig
+from .config import AnyConfig
 from .layer import Initializer, Layer
 from .layers import LayerNorm, Linear
 
 
 class FeedForwardCache(NamedTuple):
-    x: Array                       # [B, T, H]
-    activation: Any                # what the activation remembers, [B, T, F]
-    activated: Array               # [B, T, F]
-    dropout: Array | None          # [B, T, H]
+    x: Array                       # [..., H]
+    activation: Any                # what the activation remembers, [..., F]
+    activated: Array               # [..., F]
+    dropout: Array | None          # [..., H]
     norm: F.LayerNormCache
 
 
 class AlbertFeedForward(Layer):
     """H -> F -> H for every token by itself; F is 4H in every published model."""
 
-    def __init__(self, config: AlbertConfig, init: Initializer) -> None:
+    def __init__(self, config: AnyConfig, init: Initializer) -> None:
         hidden, intermediate = config.hidden_size, config.intermediate_size
         self.ffn = Linear(hidden, intermediate, init)
         self.ffn_output = Linear(intermediate, hidden, init)
@@ -38,13 +38,13 @@ class AlbertFeedForward(Layer):
 
     def forward(self, x: Array, *,
                 rng: np.random.Generator | None = None) -> tuple[Array, FeedForwardCache]:
-        activated, activation = self.act(self.ffn(x))                       # [B, T, F]
+        activated, activation = self.act(self.ffn(x))                       # [..., F]
         y, dropped = F.dropout(self.ffn_output(activated), self.dropout_prob, rng)
-        y, norm = self.LayerNorm.forward(x + y)                             # [B, T, H]
+        y, norm = self.LayerNorm.forward(x + y)                             # [..., H]
         return y, FeedForwardCache(x, activation, activated, dropped, norm)
 
     def backward(self, dy: Array, cache: FeedForwardCache) -> Array:
-        d_sum = self.LayerNorm.backward(dy, cache.norm)                     # [B, T, H], to x and y
+        d_sum = self.LayerNorm.backward(dy, cache.norm)                     # [..., H], to x and y
         d_activated = self.ffn_output.backward(F.dropout_backward(d_sum, cache.dropout),
                                                cache.activated)
         dx = self.ffn.backward(self.act_backward(d_activated, cache.activation), cache.x)

@@ -11,7 +11,7 @@ from typing import Any
 from .errors import InputError
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, *content: bytes | memoryview) -> None:
     """Write beside `path`, then rename: at any moment there is the old file or the new one.
 
     Missing folders are made. InputError if it fails; the old file, if any, is then still there.
@@ -20,7 +20,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            file.write(content)
+            file.writelines(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -37,7 +37,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
         values = json.loads(path.read_bytes())
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold a JSON object, not a {type(values).__name__}")

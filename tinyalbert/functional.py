@@ -38,6 +38,23 @@ def linear_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, A
     return dx, x_rows.T @ dy_rows, dy_rows.sum(0)
 
 
+# --- some rows of many --------------------------------------------------------------------------
+
+
+def take_rows(x: Array, rows: Array | None) -> Array:
+    """x [B, T, H] -> its rows [R, H], counted through all sequences; rows None means x itself."""
+    return x if rows is None else x.reshape(-1, x.shape[-1])[rows]
+
+
+def take_rows_backward(dy: Array, rows: Array | None, shape: tuple[int, ...]) -> Array:
+    """Every row of dy back to where it came from, each taken once; the others get nothing."""
+    if rows is None:
+        return dy
+    dx = array_module(dy).zeros(shape, dy.dtype)
+    dx.reshape(-1, shape[-1])[rows] = dy
+    return dx
+
+
 # --- activations (section 3.1: GELU) ------------------------------------------------------------
 
 
@@ -227,3 +244,39 @@ def cross_entropy_backward(d_loss: Array | float, cache: CrossEntropyCache) -> A
     d_logits = probs * factor[:, None]                                          # [M, V]
     d_logits[array_module(probs).arange(len(targets)), targets] -= factor
     return d_logits
+
+
+class ElementLossCache(NamedTuple):
+    slope: Array       # [B, K] the derivative of each element's own loss
+    elements: int      # B * K
+
+
+def mean_squared_error(x: Array, targets: Array) -> tuple[Array, ElementLossCache]:
+    """L = mean (x - target)², over all elements. x, targets [B, K]."""
+    difference = x - targets
+    return (difference * difference).mean(), ElementLossCache(2 * difference, x.size)
+
+
+def binary_cross_entropy(logits: Array, targets: Array) -> tuple[Array, ElementLossCache]:
+    """L = mean of -t log σ(z) - (1-t) log(1 - σ(z)), in nats, every element a question by itself.
+
+    logits z, targets t in [0, 1], [B, K]. Written as max(z, 0) - z t + log(1 + exp(-|z|)), which
+    neither overflows nor takes the logarithm of 0. Its derivative is σ(z) - t.
+    """
+    xp = array_module(logits)
+    small = xp.exp(-abs(logits))                                                # in (0, 1]
+    losses = xp.maximum(logits, 0) - logits * targets + xp.log1p(small)
+    sigmoid = xp.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+    return losses.mean(), ElementLossCache(sigmoid - targets, logits.size)
+
+
+def element_loss_backward(d_loss: Array | float, cache: ElementLossCache) -> Array:
+    """A mean hands every element an equal part of the gradient."""
+    return cache.slope * (d_loss / cache.elements)
+
+
+LOSSES: dict[str, tuple[Any, Any]] = {       # of a classifier, by `problem_type`
+    "single_label_classification": (cross_entropy, cross_entropy_backward),
+    "regression": (mean_squared_error, element_loss_backward),
+    "multi_label_classification": (binary_cross_entropy, element_loss_backward),
+}

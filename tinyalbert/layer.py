@@ -11,8 +11,8 @@ applications have twelve caches and one gradient, and the gradients only ever ad
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,13 +21,24 @@ from .errors import InputError
 
 
 class Parameter:
-    """An array that learns, and the gradient of the loss with respect to it."""
+    """An array that learns, and the gradient of the loss with respect to it: zeros of the same
+    shape, made when first asked for, so that a model which only answers never has them."""
 
-    __slots__ = ("data", "grad")
+    __slots__ = ("data", "_grad")
 
     def __init__(self, data: Array) -> None:
         self.data = data
-        self.grad = array_module(data).zeros(data.shape, data.dtype)
+        self._grad: Array | None = None
+
+    @property
+    def grad(self) -> Array:
+        if self._grad is None:
+            self._grad = array_module(self.data).zeros(self.data.shape, self.data.dtype)
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: Array) -> None:
+        self._grad = value
 
     def __repr__(self) -> str:
         return f"Parameter{tuple(self.data.shape)}"
@@ -68,6 +79,7 @@ class Layer:
             parameter.grad[...] = 0
 
 
+Draw: TypeAlias = Callable[[tuple[int, ...]], np.ndarray]      # a shape -> values
 FLOATS = ("float32", "float64", np.float32, np.float64)
 
 
@@ -86,16 +98,38 @@ class Initializer:
         self.rng = np.random.default_rng(seed)
 
     def normal(self, *shape: int) -> Parameter:
+        return self.parameter(shape, self.truncated_normal)
+
+    def zeros(self, *shape: int) -> Parameter:
+        return self.parameter(shape, np.zeros)
+
+    def ones(self, *shape: int) -> Parameter:
+        return self.parameter(shape, np.ones)
+
+    def parameter(self, shape: tuple[int, ...], draw: Draw) -> Parameter:
+        return Parameter(self.backend.asarray(draw(shape).astype(self.dtype)))
+
+    def truncated_normal(self, shape: tuple[int, ...]) -> np.ndarray:
         z = self.rng.standard_normal(shape)
         while (far := np.abs(z) > 2).any():
             z[far] = self.rng.standard_normal(int(far.sum()))
-        return self._parameter(z * self.std)
+        return z * self.std
 
-    def zeros(self, *shape: int) -> Parameter:
-        return self._parameter(np.zeros(shape))
 
-    def ones(self, *shape: int) -> Parameter:
-        return self._parameter(np.ones(shape))
+class Blueprint(Initializer):
+    """Every parameter with its shape and without memory, for values that come from a file."""
 
-    def _parameter(self, values: np.ndarray) -> Parameter:
-        return Parameter(self.backend.asarray(values.astype(self.dtype)))
+    def __init__(self, backend: Backend, dtype: Any, seed: int, std: float) -> None:
+        super().__init__(backend, dtype, seed, std)
+        self.waiting: dict[int, tuple[Array, Draw]] = {}    # a stand-in; how to draw
+
+    def parameter(self, shape: tuple[int, ...], draw: Draw) -> Parameter:
+        parameter = Parameter(np.broadcast_to(np.zeros((), self.dtype), shape))
+        self.waiting[id(parameter)] = parameter.data, draw
+        return parameter
+
+    def begin(self, parameter: Parameter) -> None:
+        """Unless the file had it: the values that a new model would begin with."""
+        nothing, draw = self.waiting[id(parameter)]
+        if parameter.data is nothing:
+            parameter.data = super().parameter(nothing.shape, draw).data

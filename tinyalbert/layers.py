@@ -1,6 +1,11 @@
-"""The layers that everything else is made of: Linear, TiedLinear, Embedding, LayerNorm."""
+"""The layers that everything else is made of: Linear, Classifier, Identity, TiedLinear, Embedding,
+LayerNorm."""
 
 from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
 
 from . import functional as F
 from .backend import Array, backend_of
@@ -22,6 +27,34 @@ class Linear(Layer):
         self.weight.grad += d_weight
         self.bias.grad += d_bias
         return dx                                                        # [..., in]
+
+
+class Classifier(Linear):
+    """Dropout, then one linear map to the scores (logits) of K labels."""
+
+    def __init__(self, hidden: int, num_labels: int, dropout_prob: float,
+                 init: Initializer) -> None:
+        super().__init__(hidden, num_labels, init)
+        self.dropout_prob = dropout_prob
+
+    def forward(self, x: Array, *, rng: np.random.Generator | None = None) -> tuple[Array, Any]:
+        x, dropped = F.dropout(x, self.dropout_prob, rng)                # [..., H]
+        return F.linear(x, self.weight.data, self.bias.data), (x, dropped)      # [..., K]
+
+    def backward(self, dy: Array, cache: Any) -> Array:
+        x, dropped = cache
+        return F.dropout_backward(super().backward(dy, x), dropped)      # [..., H]
+
+
+class Identity(Layer):
+    """y = x: where BERT has nothing and ALBERT something."""
+
+    def forward(self, x: Array) -> tuple[Array, None]:
+        return x, None
+
+    def backward(self, dy: Array, cache: None) -> Array:
+        return dy
+
 
 class TiedLinear(Layer):
     """y = x Wᵀ + b, with W [out, in] a table that somebody else owns too.
@@ -54,6 +87,7 @@ class Embedding(Layer):
 
     def backward(self, dy: Array, ids: Array) -> None:
         backend_of(dy).scatter_add(self.weight.grad, ids.reshape(-1), dy.reshape(-1, dy.shape[-1]))
+
 
 class LayerNorm(Layer):
     """Every row of H to mean 0 and deviation 1, then a learned gain (weight, γ) and shift (β)."""

@@ -48,7 +48,7 @@ def golden(changes: dict[str, Any], seed: int) -> dict[str, np.ndarray]:
     with torch.no_grad():
         evaluated = theirs.eval()(**tensors(batch), output_hidden_states=True,
                                   output_attentions=True)
-    with same_dropout(config, DROPOUT_SEED):
+    with same_dropout(model, DROPOUT_SEED, batch):
         trained_loss, trained = loss(theirs.train(), batch)
     trained_loss.backward()
     return {

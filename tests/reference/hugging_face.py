@@ -1,4 +1,4 @@
-"""Hugging Face's ALBERT in PyTorch, made to compute what a model of ours should."""
+"""Hugging Face's ALBERT and BERT in PyTorch, made to compute what a model of ours should."""
 
 from __future__ import annotations
 
@@ -9,28 +9,35 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from tiny import TOLERANCE, assert_close, encoder_of, task_of
 from transformers.models.albert.modeling_albert import AlbertLayer
 
-from tinyalbert import AlbertConfig, AlbertForPreTraining
-from tinyalbert.pretrained import hugging_face_name
+from tinyalbert import AlbertForPreTraining
+from tinyalbert.pretrained import PreTrainedModel
 
 OURS = ("sharing", "dropout_sites", "gradient_checkpointing")
 
 
-def twin(model: AlbertForPreTraining, attention: str = "eager") -> transformers.PreTrainedModel:
+def twin(model: PreTrainedModel, attention: str = "eager") -> transformers.PreTrainedModel:
     """Their model with the weights, the precision and (partial sharing) the sharing of ours.
 
     Theirs knows no partial sharing. It gets one group for each layer, and `summed_gradients`
     adds up what the copies of a shared tensor received.
     """
     values = {key: v for key, v in model.config.to_dict().items() if key not in OURS}
-    values["num_hidden_groups"] = len(model.albert.encoder.albert_layer_groups)
-    if model.config.dropout_sites == "google":
-        values["classifier_dropout_prob"] = 0.0
-    config = transformers.AlbertConfig(**values, attn_implementation=attention)
-    theirs = transformers.AlbertForPreTraining(config).to(getattr(torch, model.dtype.name))
+    if model.config.model_type == "albert":
+        values["num_hidden_groups"] = len(encoder_of(model).encoder.albert_layer_groups)
+        if has_no_sop_dropout(model):
+            values["classifier_dropout_prob"] = 0.0
+    their_class = getattr(transformers, type(model).__name__)
+    config = their_class.config_class(**values, attn_implementation=attention)
+    theirs = their_class(config).to(getattr(torch, model.dtype.name))
     theirs.load_state_dict(tensors(model.state_dict()))
     return theirs.train()
+
+
+def has_no_sop_dropout(model: PreTrainedModel) -> bool:
+    return task_of(model) == "ForPreTraining" and model.config.dropout_sites == "google"
 
 
 def tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -54,7 +61,7 @@ def summed_gradients(model: AlbertForPreTraining, theirs: Any) -> dict[str, np.n
     sum over those tensors of theirs that stand for it."""
     names: dict[int, list[str]] = {}
     for name, parameter in model.walk():
-        names.setdefault(id(parameter), []).append(hugging_face_name(name))
+        names.setdefault(id(parameter), []).append(model.hugging_face_name(name))
     result = {}
     for first, *rest in names.values():
         copies = {id(t): t for t in map(theirs.get_parameter, [first, *rest])}.values()
@@ -63,46 +70,96 @@ def summed_gradients(model: AlbertForPreTraining, theirs: Any) -> dict[str, np.n
     return result
 
 
+def assert_outputs_agree(model: PreTrainedModel, theirs: Any, batch: Mapping[str, Any]) -> None:
+    """Every field of theirs in evaluation, with all hidden states and attentions."""
+    out = model(**batch, output_hidden_states=True, output_attentions=True)
+    with torch.no_grad():
+        expected = theirs.eval()(**tensors(batch), output_hidden_states=True,
+                                 output_attentions=True)
+    assert len(expected) >= 3
+    for field, theirs_value in expected.items():
+        if field == "cross_attentions":             # a decoder's; here they are empty
+            continue
+        ours, theirs_list = out[field], theirs_value
+        if not isinstance(theirs_value, tuple):
+            ours, theirs_list = [ours], [theirs_value]
+        assert len(ours) == len(theirs_list)
+        for i, (a, b) in enumerate(zip(ours, theirs_list, strict=True)):
+            assert_close(a, b, TOLERANCE[model.dtype.name], f"{field}[{i}]")
+
+
 @contextmanager
-def same_dropout(config: AlbertConfig, seed: int) -> Iterator[None]:
+def same_dropout(model: PreTrainedModel, seed: int,
+                 batch: Mapping[str, np.ndarray]) -> Iterator[None]:
     """Inside, PyTorch drops out exactly the elements that our `default_rng(seed)` does.
 
     Their dropout is replaced by one that draws from the same generators in the same order. Where
-    the configuration asks for Google's sites, their feed-forward output gets the dropout that
-    their layer builds and never calls.
+    an ALBERT asks for Google's sites, their feed-forward output gets the dropout that their layer
+    builds and never calls. Our last layer works only for the tokens that the task asks about, and
+    draws for them alone; nothing depends on the others.
     """
-    generators = iter(dropout_generators(config, np.random.default_rng(seed)))
+    sites = iter(dropout_sites(model, np.random.default_rng(seed), batch))
 
     def dropout(x: torch.Tensor, p: float = 0.5, training: bool = True,
                 inplace: bool = False) -> torch.Tensor:
-        rng = next(generators)
+        rng, rows = next(sites)
         if p == 0 or not training:
             return x
-        keep = rng.random(tuple(x.shape), dtype=np.float32) >= p
+        keep = np.ones(tuple(x.shape), bool)
+        if rows is None:
+            keep = rng.random(keep.shape, dtype=np.float32) >= p
+        else:
+            drawn = rng.random((len(rows), keep.shape[-1]), dtype=np.float32)
+            keep.reshape(-1, keep.shape[-1])[rows] = drawn >= p
         return x * torch.tensor(keep).to(x.dtype) / (1 - p)
 
     def feed_forward(layer: Any, x: torch.Tensor) -> torch.Tensor:
         return layer.dropout(theirs_feed_forward(layer, x))
 
     theirs_dropout, theirs_feed_forward = torch.nn.functional.dropout, AlbertLayer.ff_chunk
-    torch.nn.functional.dropout = dropout
-    if config.dropout_sites == "google":
-        AlbertLayer.ff_chunk = feed_forward
     try:
+        torch.nn.functional.dropout = dropout
+        if model.config.dropout_sites == "google":
+            AlbertLayer.ff_chunk = feed_forward
         yield
     finally:
         torch.nn.functional.dropout, AlbertLayer.ff_chunk = theirs_dropout, theirs_feed_forward
-    assert next(generators, None) is None, "a dropout site was not visited"
+    assert next(sites, None) is None, "a dropout site was not visited"
 
 
-def dropout_generators(config: AlbertConfig,
-                       rng: np.random.Generator) -> Iterator[np.random.Generator]:
-    """The generator that each dropout site draws from, in the order of the forward pass."""
-    yield rng                                                       # embeddings
-    for _ in range(config.num_hidden_layers * config.inner_group_num):
+Site = tuple[np.random.Generator, np.ndarray | None]
+
+
+def dropout_sites(model: PreTrainedModel, rng: np.random.Generator,
+                  batch: Mapping[str, np.ndarray]) -> Iterator[Site]:
+    """For each dropout site, in the order of the forward pass: the generator that it draws from,
+    and the rows that it draws for (None: all)."""
+    config, task = model.config, task_of(model)
+    depth, (labelled, rows) = config.num_hidden_layers * config.inner_group_num, asked(task, batch)
+    yield rng, None                                                 # embeddings
+    for i in range(depth):
         layer = np.random.default_rng(int(rng.integers(2**63)))
-        yield layer                                                 # attention probabilities
-        yield layer                                                 # attention output
+        last = rows if i == depth - 1 else None
+        yield layer, None                                           # attention probabilities
+        yield layer, last                                           # attention output
         if config.dropout_sites == "google":
-            yield layer                                             # feed-forward output
-    yield rng                                                       # sentence-order input
+            yield layer, last                                       # feed-forward output
+    if task == "ForTokenClassification":
+        yield rng, labelled
+    elif task in ("ForSequenceClassification", "ForMultipleChoice") or (
+            task == "ForPreTraining" and config.model_type == "albert"):
+        yield rng, None                                             # the pooled first token
+
+
+def asked(task: str, batch: Mapping[str, np.ndarray]) -> tuple[Any, Any]:
+    """The tokens that have a label, and those that the last layer works for (None: all), both
+    counted through all sequences."""
+    if task in ("Model", "ForQuestionAnswering"):
+        return None, None
+    length = batch["input_ids"].shape[-1]
+    labelled = np.zeros((batch["input_ids"].size // length, length), bool)      # [B, T]
+    if task in ("ForPreTraining", "ForMaskedLM", "ForTokenClassification"):
+        labelled = batch["labels"] != -100
+    needed = labelled.copy()
+    needed[:, 0] = True
+    return np.flatnonzero(labelled), np.flatnonzero(needed)

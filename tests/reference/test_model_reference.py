@@ -113,8 +113,9 @@ def test_dropout(changes: dict[str, Any], sites: str, dtype: str) -> None:
     config = tiny_config(hidden_dropout_prob=0.2, attention_probs_dropout_prob=0.3,
                          classifier_dropout_prob=0.4, dropout_sites=sites).replace(**changes)
     model = randomize(AlbertForPreTraining(config, dtype=dtype))
-    with same_dropout(config, seed=7):
-        compare_training(model, twin(model), make_batch(config), np.random.default_rng(7))
+    batch = make_batch(config)
+    with same_dropout(model, 7, batch):
+        compare_training(model, twin(model), batch, np.random.default_rng(7))
 
 
 @both_precisions

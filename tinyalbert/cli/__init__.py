@@ -27,7 +27,8 @@ COMMANDS = {
     "tokenizer": "train a SentencePiece vocabulary, encode and decode with it",
     "fill-mask": "predict the words behind [MASK]",
     "report": "write the HTML page and the pictures of a training",
-    "params": "count the parameters of models, side by side",
+    "params": "lite in what sense? parameters, FLOPs and memory of models, side by side",
+    "convert": "turn Google's TensorFlow checkpoints into a Hugging Face directory",
     "gradcheck": "compare the hand-written gradients with measured slopes",
     "doctor": "say what this computer offers and what is missing",
 }

@@ -48,7 +48,8 @@ MODEL_HELP = {
 }
 # The fields of a section are those from the one named here to the next section's.
 SECTIONS = {"model": "vocab_size", "data": "corpus", "training": "batch_size", "run": "seed"}
-HINTS = get_type_hints(AlbertConfig) | get_type_hints(PretrainConfig)
+HINTS = {name: hint for name, hint in get_type_hints(AlbertConfig).items() if name in MODEL_HELP}
+HINTS |= get_type_hints(PretrainConfig)
 KINDS: dict[Any, tuple[str, str]] = {       # what a value is called, in --help and in an error
     int: ("N", "a whole number"), float: ("X", "a number"), str: ("TEXT", "a text"),
     bool: ("", "true or false"),
@@ -61,6 +62,8 @@ def add_settings(parser: argparse.ArgumentParser, *configs: AlbertConfig | Pretr
     headings = {first: section for section, first in SECTIONS.items()}
     for config in configs:
         for field in fields(config):
+            if field.name not in HINTS:         # what only a classifier has
+                continue
             if field.name in headings:
                 group = parser.add_argument_group(headings[field.name])
             text = field.metadata.get("help") or MODEL_HELP[field.name]
@@ -110,7 +113,7 @@ def given_settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def split_settings(settings: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Those of AlbertConfig, those of PretrainConfig."""
-    model = {field.name for field in fields(AlbertConfig)}
+    model = set(MODEL_HELP)
     return ({key: value for key, value in settings.items() if key in model},
             {key: value for key, value in settings.items() if key not in model})
 

@@ -62,7 +62,7 @@ def train_tokenizer(args: argparse.Namespace) -> None:
 def encode_text(args: argparse.Namespace) -> None:
     """Print one line for each piece: its id, the piece ("▁" begins a word), the characters of TEXT
     that it covers and where they start and end."""
-    from ..tokenization.tokenizer import AlbertTokenizer
+    from ..tokenization.albert import AlbertTokenizer
     tokenizer = AlbertTokenizer.from_pretrained(args.directory)
     encoded = tokenizer(args.text, return_offsets_mapping=True)
     for id, (start, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True):
@@ -73,5 +73,5 @@ def encode_text(args: argparse.Namespace) -> None:
 
 def decode_ids(args: argparse.Namespace) -> None:
     """Print the text that ids stand for."""
-    from ..tokenization.tokenizer import AlbertTokenizer
+    from ..tokenization.albert import AlbertTokenizer
     print(AlbertTokenizer.from_pretrained(args.directory).decode(args.ids))

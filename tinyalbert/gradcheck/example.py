@@ -10,7 +10,7 @@ import numpy as np
 
 from ..config import Activation, AlbertConfig, DropoutSites, Sharing
 from ..functional import IGNORED
-from ..model import AlbertForPreTraining
+from ..tasks import AlbertForPreTraining
 from . import check_gradients
 from .report import Report
 

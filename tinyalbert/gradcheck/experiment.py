@@ -46,7 +46,9 @@ class Experiment:
            tolerance: float, dropout: bool, elements: int) -> Experiment:
         pair = isinstance(layer, tuple)
         forward, backward = layer if pair else (layer.forward, layer.backward)
-        given = inspect.signature(forward).bind_partial(*inputs, **arguments).arguments
+        signature = inspect.signature(forward)
+        bound = signature.bind_partial(*inputs, **arguments)
+        given = dict(zip(signature.parameters, bound.args, strict=False)) | bound.kwargs
         title = forward.__name__ if pair else type(layer).__name__
         return cls(title, None if pair else layer, (forward, backward),
                    {name: in_float64(value) for name, value in given.items()},

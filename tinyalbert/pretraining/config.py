@@ -8,11 +8,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from ..config import PUBLISHED, AlbertConfig, check_keys
+from ..config import AlbertConfig, check_keys
 from ..data.masking import Masking, Strategy
 from ..data.segments import Objective, Segments
 from ..errors import InputError
 from ..optim import Schedule
+from ..published import PUBLISHED
 
 Optimizer = Literal["adamw", "lamb"]
 
@@ -150,5 +151,5 @@ PRESETS: dict[str, tuple[AlbertConfig, PretrainConfig]] = {
     **{name: (model, PretrainConfig(optimizer="lamb", learning_rate=1.76e-3, batch_size=16,
                                     gradient_accumulation_steps=256, warmup_ratio=1 / 40,
                                     max_predictions_per_seq=20, max_steps=125_000))
-       for name, model in PUBLISHED.items()},
+       for name, model in PUBLISHED.items() if isinstance(model, AlbertConfig)},
 }

@@ -27,8 +27,8 @@ from ..data.corpus import read_documents
 from ..data.shards import Shards, build_shards
 from ..errors import InputError
 from ..files import read_json_object
-from ..model import AlbertForPreTraining
-from ..tokenization.tokenizer import AlbertTokenizer
+from ..tasks import AlbertForPreTraining
+from ..tokenization.albert import AlbertTokenizer
 from ..tokenization.training import train_tokenizer
 from .checkpoint import list_checkpoints, load_checkpoint
 from .config import PretrainConfig

@@ -17,32 +17,26 @@ from typing import TYPE_CHECKING, Any
 from ..config import AlbertConfig
 from ..errors import InputError
 from ..files import write_atomically
-from ..model import AlbertForPreTraining
-from .checkpoint import to_safetensors
+from ..tasks import AlbertForPreTraining
 
 if TYPE_CHECKING:
-    from ..tokenization.tokenizer import AlbertTokenizer
+    from ..tokenization.albert import AlbertTokenizer
 
 
 def save_config(run: Path, config: AlbertConfig) -> None:
     """Write config.json."""
-    write_json(run / "config.json", {"architectures": ["AlbertForPreTraining"],
-                                     "model_type": "albert", **config.to_dict()})
+    config.save_pretrained(run, architectures=["AlbertForPreTraining"], dtype="float32")
 
 
 def save_model(run: Path, model: AlbertForPreTraining) -> None:
     """Write model.safetensors and config.json."""
-    write_atomically(run / "model.safetensors", to_safetensors(model.state_dict(tied=False)))
-    save_config(run, model.config)
+    model.save_pretrained(run)
 
 
 def load_run(run: str | Path, *,
              backend: str = "numpy") -> tuple[AlbertForPreTraining, AlbertTokenizer]:
     """The model and the tokenizer of a run; InputError if the folder is not one, or damaged."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    from ..tokenization.tokenizer import AlbertTokenizer
+    from ..tokenization.albert import AlbertTokenizer
 
     run = Path(run)
     if not (run / "config.json").exists():
@@ -50,13 +44,8 @@ def load_run(run: str | Path, *,
                          f"{run} makes one)")
     if not (run / "model.safetensors").exists():
         raise InputError(f"{run} holds no model.safetensors: its training has not saved one yet")
-    model = AlbertForPreTraining(AlbertConfig.from_json_file(run / "config.json"), backend=backend)
-    try:
-        tensors = load((run / "model.safetensors").read_bytes())
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{run / 'model.safetensors'} cannot be read: {error}") from error
-    model.load_state_dict(tensors)
-    return model, AlbertTokenizer.from_pretrained(run)
+    return (AlbertForPreTraining.from_pretrained(run, backend=backend),
+            AlbertTokenizer.from_pretrained(run))
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:

@@ -19,8 +19,8 @@ from ..data.masking import REFERENCE_MASKING, Masking
 from ..data.shards import Shards
 from ..errors import InputError
 from ..functional import IGNORED
-from ..model import AlbertForPreTraining
 from ..optim import OPTIMIZERS, clip_by_global_norm, learning_rate
+from ..tasks import AlbertForPreTraining
 from .checkpoint import Checkpoint, list_checkpoints, save_checkpoint
 from .config import PretrainConfig
 from .metrics import Means

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..model import AlbertForPreTraining
-from ..tokenization.tokenizer import AlbertTokenizer
+from ..tasks import AlbertForPreTraining
+from ..tokenization.albert import AlbertTokenizer
 
 LONGEST = 24        # tokens of a sentence whose attention is still readable
 

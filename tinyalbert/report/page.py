@@ -21,11 +21,11 @@ from ..config import AlbertConfig
 from ..errors import InputError
 from ..files import write_atomically
 from ..fill_mask import Candidate, fill_mask
-from ..model import AlbertForPreTraining
 from ..params import parameter_table, parameter_totals
 from ..pretraining.config import PRESETS, PretrainConfig
 from ..pretraining.run import load_run, read_metrics
-from ..tokenization.tokenizer import AlbertTokenizer
+from ..tasks import AlbertForPreTraining
+from ..tokenization.albert import AlbertTokenizer
 from . import figures, introspection
 from .samples import PROMPTS, held_out_samples
 from .verdict import TASKS, measurements, verdict

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data.shards import Shard, Shards
-from ..tokenization.tokenizer import AlbertTokenizer
+from ..tokenization.albert import AlbertTokenizer
 
 PROMPTS = {
     "sotu": ["We the people of the United [MASK].",

@@ -1,8 +1,9 @@
 """From the ids of texts to one batch: truncation, special tokens, padding, arrays.
 
-Nothing here knows about text or vocabularies. A segment is the ids of one text with the spans of
-characters they cover; a row is a dict of equally long lists under Hugging Face's names. Left out:
-padding or truncating on the left, and cutting a long text into several rows.
+Nothing here knows about text or vocabularies. A segment is the ids of one text, the spans of
+characters they cover and the numbers of their words; a row is a dict of equally long lists under
+Hugging Face's names. Left out: padding or truncating on the left, and cutting a long text into
+several rows.
 """
 
 from __future__ import annotations
@@ -16,11 +17,19 @@ from ..errors import InputError
 Padding = Literal[False, True, "longest", "max_length"]
 Truncation = Literal[False, True, "longest_first", "only_first", "only_second"]
 Span = tuple[int, int]
-Segment = tuple[list[int], list[Span]]
+Segment = tuple[list[int], list[Span], list[int]]
 
 
 class BatchEncoding(dict[str, Any]):
     """A dict whose entries are attributes too: `encoding["input_ids"]`, `encoding.input_ids`."""
+
+    def __init__(self, columns: dict[str, Any], words: list[list[int | None]]) -> None:
+        super().__init__(columns)
+        self._words = words
+
+    def word_ids(self, batch_index: int = 0) -> list[int | None]:
+        """For each token of a row, the number of its word in its text; None for what was added."""
+        return self._words[batch_index]
 
     def __getattr__(self, name: str) -> Any:
         if name not in self:
@@ -76,7 +85,7 @@ def truncate(segments: list[Segment], room: int, truncation: Truncation) -> list
     """
     if not truncation:
         return segments
-    lengths = [len(ids) for ids, _ in segments]
+    lengths = [len(ids) for ids, *_ in segments]
     only = {"only_first": 0, "only_second": 1}.get(str(truncation))
     while sum(lengths) > room:
         longest = max(range(len(lengths)), key=lambda i: (lengths[i], i))
@@ -85,14 +94,15 @@ def truncate(segments: list[Segment], room: int, truncation: Truncation) -> list
             raise InputError(f"truncation={truncation!r} cannot help where the other text alone "
                              f"is too long: use 'longest_first' or a larger max_length")
         lengths[shortened] -= 1
-    return [(ids[:n], spans[:n]) for (ids, spans), n in zip(segments, lengths, strict=True)]
+    return [(ids[:n], spans[:n], words[:n])
+            for (ids, spans, words), n in zip(segments, lengths, strict=True)]
 
 
 def join(segments: list[Segment], cls: list[int], sep: list[int]) -> dict[str, list]:
     """[CLS] first [SEP] second [SEP] as one row; what is added has the span (0, 0)."""
     row: dict[str, list] = {"input_ids": [], "token_type_ids": [], "attention_mask": [],
-                            "offset_mapping": [], "special_tokens_mask": []}
-    for segment, (ids, spans) in enumerate(segments):
+                            "offset_mapping": [], "special_tokens_mask": [], "word_ids": []}
+    for segment, (ids, spans, words) in enumerate(segments):
         before, after = (cls if segment == 0 else []), sep
         length = len(before) + len(ids) + len(after)
         row["input_ids"] += before + ids + after
@@ -100,15 +110,17 @@ def join(segments: list[Segment], cls: list[int], sep: list[int]) -> dict[str, l
         row["attention_mask"] += [1] * length
         row["offset_mapping"] += [(0, 0)] * len(before) + spans + [(0, 0)] * len(after)
         row["special_tokens_mask"] += [1] * len(before) + [0] * len(ids) + [1] * len(after)
+        row["word_ids"] += [None] * len(before) + words + [None] * len(after)
     return row
 
 
 def pad(rows: list[dict[str, list]], length: int | None, pad_token_id: int) -> None:
     """Lengthen rows in place to `length`, or to the longest; a longer row stays as it is.
 
-    Padding has attention_mask 0, token_type_id 0, the span (0, 0) and counts as special.
+    Padding has attention_mask 0, token_type_id 0, the span (0, 0), no word, and counts as special.
     """
-    filler = {"input_ids": pad_token_id, "offset_mapping": (0, 0), "special_tokens_mask": 1}
+    filler = {"input_ids": pad_token_id, "offset_mapping": (0, 0), "special_tokens_mask": 1,
+              "word_ids": None}
     target = length or max(len(row["input_ids"]) for row in rows)
     for row in rows:
         missing = target - len(row["input_ids"])

@@ -11,6 +11,7 @@ import string
 from pathlib import Path
 
 from ..errors import InputError
+from .tokenizer_json import sentencepiece_model
 
 _PUNCTUATION = set(string.punctuation) - set("'<=>")
 _INSIDE_WORDS = _PUNCTUATION | set(string.ascii_letters)
@@ -28,13 +29,18 @@ def is_start_piece(piece: str) -> bool:
 
 
 class PieceModel:
-    """A `spiece.model`: `pieces` by id, `ids` by piece. InputError if missing or damaged."""
+    """A `spiece.model`, or what a `tokenizer.json` holds: `pieces` by id, `ids` by piece.
+
+    InputError if it is missing or damaged.
+    """
 
     def __init__(self, path: str | Path) -> None:
         import sentencepiece
 
+        path = Path(path)
         try:
-            self.content = Path(path).read_bytes()
+            self.content = (sentencepiece_model(path) if path.suffix == ".json"
+                            else path.read_bytes())
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
         self._processor = sentencepiece.SentencePieceProcessor()

@@ -14,8 +14,8 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import write_atomically
+from .albert import AlbertTokenizer
 from .normalization import Normalizer
-from .tokenizer import AlbertTokenizer
 
 # From the README of google-research/albert. Ids: 0 <pad>, 1 <unk>, then the symbols, in this order.
 SETTINGS: dict[str, Any] = {
