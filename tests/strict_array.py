@@ -30,8 +30,8 @@ import numpy as np
 
 from tinyalbert.backend import Backend
 
-FUNCTIONS = ("arange", "concatenate", "exp", "log", "log1p", "maximum", "sqrt", "stack", "tanh",
-             "where", "zeros", "zeros_like")
+FUNCTIONS = ("abs", "arange", "concatenate", "exp", "log", "log1p", "maximum", "sqrt", "stack",
+             "tanh", "where", "zeros", "zeros_like")
 METHODS = ("astype", "copy", "max", "mean", "reshape", "sum", "swapaxes", "transpose")
 OPERATORS = ("add", "sub", "mul", "truediv", "matmul", "and")
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import ndtr
 from tiny import assert_close, make_batch, tiny_config
 
 from tinyalbert import AlbertForPreTraining, fast, optim
@@ -107,8 +108,9 @@ def copied(values: list[Any]) -> list[Any]:
 
 def test_every_twin_is_marked_and_has_the_same_arguments() -> None:
     assert set(TWINS) == set(TEXTBOOK) == {
-        "linear", "linear_backward", "gelu_new", "gelu_new_backward", "layer_norm",
-        "layer_norm_backward", "attention", "attention_backward", "cross_entropy", "adam_step"}
+        "linear", "linear_backward", "gelu", "gelu_backward", "gelu_new", "gelu_new_backward",
+        "layer_norm", "layer_norm_backward", "attention", "attention_backward", "cross_entropy",
+        "adam_step"}
     for name, twin in TWINS.items():
         ours, theirs = (inspect.signature(f).parameters for f in (twin, TEXTBOOK[name]))
         assert [(p.name, p.default) for p in ours.values()] == \
@@ -126,15 +128,26 @@ def test_a_training_step_reaches_every_twin(monkeypatch: pytest.MonkeyPatch) -> 
 
     for name, twin in TWINS.items():
         monkeypatch.setattr(cpu, name, watch(name, twin))
-    model = AlbertForPreTraining(tiny_config())
-    batch = make_batch(model.config)
-    with fast.textbook():
-        model.forward(**batch)
-    assert reached == set()
-    _, cache = model.forward(**batch)
-    model.backward(cache)
+    for hidden_act in ("gelu", "gelu_new"):
+        model = AlbertForPreTraining(tiny_config(hidden_act=hidden_act))
+        batch = make_batch(model.config)
+        with fast.textbook():
+            model.forward(**batch)
+        assert f"{hidden_act}_backward" not in reached
+        _, cache = model.forward(**batch)
+        model.backward(cache)
     optim.AdamW(model.named_parameters()).step(1e-3)
     assert reached == set(TWINS)
+
+
+def test_the_normal_distribution_to_the_last_bits_of_a_float32() -> None:
+    """Against SciPy in float64, over all that a float32 can tell apart from 0 and 1, and beyond."""
+    x = np.concatenate([np.linspace(-14, 14, 200_001), [-1e5, 1e5, 1e-30]]).astype(np.float32)
+    y, (_, cdf) = cpu.gelu(x[:, None])
+    expected = ndtr(x.astype(np.float64))
+    assert abs(cdf[:, 0] - expected).max() < 1.2e-7         # the distance from 1 to the next float
+    assert abs(y[:, 0] - x * expected).max() < 1.2e-7 * abs(x).max()
+    assert abs(y[:, 0] - x * expected)[abs(x) < 14].max() < 8e-7
 
 
 @pytest.mark.parametrize("name", sorted(TWINS))

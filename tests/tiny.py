@@ -141,12 +141,13 @@ def assert_gradients_close(ours: Mapping[str, np.ndarray], theirs: Mapping[str, 
     """Every gradient, by Hugging Face name; a name that one side lacks is a failure."""
     assert ours.keys() == theirs.keys()
     for name, expected in theirs.items():
-        # The gradient of a bias is a sum over rows, and in some nothing is left of it but rounding:
-        # softmax ignores what is added to all scores alike, so that of a key bias is 0. The weight
-        # beside it receives the same rows times inputs of about 1: on that scale "equal up to
-        # rounding" means something, and a wrong gradient would show.
-        beside = theirs.get(name.removesuffix("bias") + "weight", expected)
-        scale = max(float(np.abs(g).max(initial=0)) for g in (expected, beside))
+        # In some sums nearly all cancels: softmax ignores what is added to all scores alike, so the
+        # gradient of a key bias, and of a bias of scores, is 0, and what either side computes is
+        # rounding. On the scale of a gradient that receives the same rows (the weight's beside the
+        # bias, the query's beside the key) "equal up to rounding" means something; a wrong gradient
+        # would show on it.
+        beside = (name, name.removesuffix("bias") + "weight", name.replace(".key.", ".query."))
+        scale = max(float(np.abs(theirs[n]).max(initial=0)) for n in beside if n in theirs)
         assert_close(ours[name], expected, tolerance, name, scale)
 
 

@@ -30,6 +30,8 @@ _HOME = {
     "PretrainConfig": "pretraining.config",
     "pretrain": "pretraining.pretrain",
     "load_run": "pretraining.run",
+    "pipeline": "pipelines",
+    "pseudo_log_likelihood": "scoring",
     "InputError": "errors",
 }
 __all__ = list(_HOME)

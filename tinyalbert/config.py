@@ -111,11 +111,7 @@ class EncoderConfig:
             near = difflib.get_close_matches(key, names, n=1, cutoff=0.85)
             if key not in (*names, *UNSUPPORTED) and near:
                 raise InputError(f"unknown configuration key {key!r}: did you mean {near[0]!r}?")
-        given = {name: values[name] for name in names if name in values}
-        if isinstance(labels := given.get("id2label"), Mapping):    # JSON's keys are texts
-            given["id2label"] = {int(i) if str(i).isdecimal() else i: label
-                                 for i, label in labels.items()}
-        return cls(**given)
+        return cls(**{name: values[name] for name in names if name in values})
 
     @classmethod
     def from_json_file(cls, path: str | Path) -> Self:
@@ -241,10 +237,10 @@ def config_from_dict(values: Mapping[str, Any]) -> AnyConfig:
 SIZES = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_hidden_groups",
          "num_attention_heads", "intermediate_size", "inner_group_num", "max_position_embeddings",
          "type_vocab_size", "num_labels")
-LARGEST_SIZE = 2**31 - 1
+LARGEST_SIZE = 10**8                # the bytes of a matrix of this size still have a number
 # Where a damaged file could ask for more objects than fit a memory, before it is compared with
 # the weights.
-LARGEST = {"num_hidden_layers": 1000, "inner_group_num": 1000, "num_labels": 100_000}
+LARGEST = {"num_hidden_layers": 1000, "inner_group_num": 10, "num_labels": 100_000}
 SHARES = {"hidden_dropout_prob": False, "attention_probs_dropout_prob": False,
           "classifier_dropout_prob": True, "classifier_dropout": True}      # may be None
 CHOICES = {"hidden_act": get_args(Activation), "sharing": get_args(Sharing),
@@ -256,7 +252,8 @@ UNSUPPORTED = {"position_embedding_type": "absolute", "is_decoder": False,
 
 def check_field(name: str, value: Any) -> None:
     """InputError if a field holds what no model can have."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    number = (isinstance(value, (int, float)) and not isinstance(value, bool)
+              and abs(value) < 1e9)             # neither infinite nor an integer of 400 digits
     if name in SIZES and not (type(value) is int and value > 0):
         raise InputError(f"{name} must be a positive whole number, not {value!r}")
     if name in SIZES and value > LARGEST.get(name, LARGEST_SIZE):
@@ -273,11 +270,13 @@ def check_field(name: str, value: Any) -> None:
 
 
 def check_labels(id2label: Any) -> dict[int, str]:
-    """id2label must name 0, 1, 2, ..., each by a text."""
-    if not isinstance(id2label, dict) or sorted(map(str, id2label)) != sorted(
-            map(str, range(len(id2label)))):
-        raise InputError(f"id2label must name the labels 0, 1, 2, ... in order, not {id2label!r}")
-    return {i: str(id2label[i]) for i in range(len(id2label))}
+    """id2label must name 0, 1, 2, ..., each by a text. In JSON its keys are texts too."""
+    given = id2label if isinstance(id2label, dict) else {}
+    by_text = {str(i): str(label) for i, label in given.items()}
+    if not by_text or by_text.keys() != set(map(str, range(len(given)))):
+        raise InputError("id2label must name the labels 0, 1, 2, ... in order, not "
+                         f"{id2label!r:.100}")
+    return {i: by_text[str(i)] for i in range(len(by_text))}
 
 
 def check_keys(given: Mapping[str, Any], known: list[str], what: str) -> None:

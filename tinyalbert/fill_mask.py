@@ -1,63 +1,45 @@
-"""Ask a trained model for hidden words: "the [MASK] of the United States" -> president, 41%.
-
-Several [MASK] in one text are predicted independently of each other, all from the text with every
-one of them hidden, as in pretraining: the best candidates need not fit together.
-"""
+"""The pipeline "fill-mask" for people: "the [MASK] of the United States" -> president, 41%."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
+from .pipelines import pipeline
 
-from .errors import InputError
-from .functional import softmax
-from .model import AlbertForPreTraining
-from .tokenization.tokenizer import AlbertTokenizer
+if TYPE_CHECKING:
+    from .tokenization.base import PreTrainedTokenizer
 
 BAR = 20        # characters that stand for 100%
 
 
 class Candidate(NamedTuple):
-    token: str              # the piece; "▁" begins a word
+    token: str              # the piece; "▁" begins a word of ALBERT's, "##" continues one of BERT's
     token_id: int
     probability: float      # of this piece at this place, in [0, 1]
-    sentence: str           # the text with this [MASK] filled in
+    sentence: str           # the text, as it was given, with this [MASK] filled in
 
 
-def fill_mask(model: AlbertForPreTraining, tokenizer: AlbertTokenizer, text: str,
+def fill_mask(model: Any, tokenizer: PreTrainedTokenizer, text: str,
               top_k: int = 5) -> list[list[Candidate]]:
     """The top_k likeliest pieces for every [MASK], in the order of the text, likeliest first.
 
     Raises InputError if the text holds no [MASK] or is longer than the model's positions.
     """
-    if top_k < 1:
-        raise InputError(f"top_k must be at least 1, not {top_k}")
-    ids = np.array([tokenizer.encode(text)])                                # [1, T]
-    places = np.flatnonzero(ids[0] == tokenizer.mask_token_id)              # [M]
-    if not len(places):
-        raise InputError(f"there is no {tokenizer.mask_token} in {text!r:.80}: put one where a "
-                         "word is to be guessed")
-    longest = model.config.max_position_embeddings
-    if ids.shape[1] > longest:
-        raise InputError(f"the text has {ids.shape[1]} tokens and the model {longest} positions: "
-                         "shorten the text")
-    logits = model.backend.to_numpy(model(ids).prediction_logits)[0, places]   # [M, V]
-    probs = softmax(logits)
-    best = np.argsort(-probs, axis=-1, kind="stable")[:, :top_k]            # [M, top_k]
-    return [[Candidate(token := str(tokenizer.convert_ids_to_tokens(i)), i, float(row[i]),
-                       filled(text, tokenizer.mask_token, mask, token))
-             for i in chosen.tolist()]
-            for mask, (row, chosen) in enumerate(zip(probs, best, strict=True))]
+    answer: list[Any] = pipeline("fill-mask", model, tokenizer)(text, top_k=top_k)
+    rows = answer if isinstance(answer[0], list) else [answer]
+    return [[Candidate(piece := str(tokenizer.convert_ids_to_tokens(proposal["token"])),
+                       proposal["token"], proposal["score"], filled(text, tokenizer, mask, piece))
+             for proposal in row] for mask, row in enumerate(rows)]
 
 
-def filled(text: str, mask_token: str, mask: int, token: str) -> str:
-    """The text with its mask number `mask` replaced: a piece with "▁" is set off by a space, any
-    other joins what is before it."""
-    parts = text.split(mask_token)
-    before = mask_token.join(parts[:mask + 1]).rstrip()
-    return (before + token.replace("▁", " ")).lstrip() + mask_token.join(parts[mask + 1:])
+def filled(text: str, tokenizer: PreTrainedTokenizer, mask: int, piece: str) -> str:
+    """The text with its mask number `mask` replaced: what begins a word is set off by a space, any
+    other piece joins what is before it."""
+    parts = text.split(tokenizer.mask_token)
+    before = tokenizer.mask_token.join(parts[:mask + 1]).rstrip()
+    after_something = tokenizer.convert_tokens_to_string(["x", piece]).removeprefix("x")
+    return (before + after_something).lstrip() + tokenizer.mask_token.join(parts[mask + 1:])
 
 
 def format_candidates(text: str, predictions: Sequence[Sequence[Candidate]]) -> str:

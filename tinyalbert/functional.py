@@ -58,16 +58,19 @@ def take_rows_backward(dy: Array, rows: Array | None, shape: tuple[int, ...]) ->
 # --- activations (section 3.1: GELU) ------------------------------------------------------------
 
 
-def gelu(x: Array) -> tuple[Array, Array]:
-    """gelu(x) = x Φ(x) = x/2 (1 + erf(x/√2)), the exact form."""
-    return x * (0.5 + 0.5 * backend_of(x).erf(x * math.sqrt(0.5))), x
-
-
-def gelu_backward(dy: Array, x: Array) -> Array:
-    """gelu'(x) = Φ(x) + x φ(x), φ the standard normal density."""
-    xp = array_module(x)
+@accelerated
+def gelu(x: Array) -> tuple[Array, Any]:
+    """gelu(x) = x Φ(x), Φ(x) = (1 + erf(x/√2))/2 the standard normal distribution: the exact form.
+    """
     cdf = 0.5 + 0.5 * backend_of(x).erf(x * math.sqrt(0.5))
-    pdf = xp.exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
+    return x * cdf, (x, cdf)
+
+
+@accelerated
+def gelu_backward(dy: Array, cache: Any) -> Array:
+    """gelu'(x) = Φ(x) + x φ(x), φ(x) = exp(-x²/2)/√(2π) the standard normal density."""
+    x, cdf = cache
+    pdf = array_module(x).exp(-0.5 * x * x) * (1 / math.sqrt(2 * math.pi))
     return dy * (cdf + x * pdf)
 
 
@@ -264,7 +267,7 @@ def binary_cross_entropy(logits: Array, targets: Array) -> tuple[Array, ElementL
     neither overflows nor takes the logarithm of 0. Its derivative is σ(z) - t.
     """
     xp = array_module(logits)
-    small = xp.exp(-abs(logits))                                                # in (0, 1]
+    small = xp.exp(-xp.abs(logits))                                             # in (0, 1]
     losses = xp.maximum(logits, 0) - logits * targets + xp.log1p(small)
     sigmoid = xp.where(logits >= 0, 1 / (1 + small), small / (1 + small))
     return losses.mean(), ElementLossCache(sigmoid - targets, logits.size)

@@ -19,22 +19,27 @@ from .config import AnyConfig
 from .embeddings import AlbertEmbeddings, EmbeddingsCache
 from .encoder import AlbertEncoder, EncoderCache
 from .errors import InputError
-from .inputs import check_ids, check_inputs, host_array
+from .inputs import Inputs, check_ids, check_inputs, check_shape, host_array
 from .layer import Initializer
 from .outputs import BaseModelOutputWithPooling
+from .padding import Group, by_length, whole
 from .pooler import AlbertPooler, PoolerCache
 from .pretrained import PreTrainedModel
 
 MASKED = -10000.0       # added to the scores of padding; finite, see functional.attention
 
 
-class ModelCache(NamedTuple):
+class GroupCache(NamedTuple):
     embeddings: EmbeddingsCache
     encoder: EncoderCache
     pooler: PoolerCache | None
     first: Any                  # where in the encoder's output each sequence's first token is
     asked: Any                  # where the M tokens are that the caller asked about
     shape: tuple[int, ...]      # of the encoder's output: B, T, H or R, H
+
+
+class ModelCache(NamedTuple):
+    groups: list[tuple[Group, GroupCache]]
 
 
 class AlbertModel(PreTrainedModel):
@@ -58,7 +63,8 @@ class AlbertModel(PreTrainedModel):
     def forward(self, input_ids: Any = None, attention_mask: Any = None, token_type_ids: Any = None,
                 position_ids: Any = None, inputs_embeds: Any = None, *, tokens: Any = None,
                 rng: np.random.Generator | None = None, evaluate: bool = False,
-                output_hidden_states: bool = False, output_attentions: bool = False,
+                skip_padding: bool = True, output_hidden_states: bool = False,
+                output_attentions: bool = False,
                 ) -> tuple[BaseModelOutputWithPooling, ModelCache]:
         """input_ids [B, T], or their word vectors inputs_embeds [B, T, E] instead; attention_mask
         [B, T] (1 = real token, default all); token_type_ids [B, T] (default 0); position_ids
@@ -66,15 +72,34 @@ class AlbertModel(PreTrainedModel):
 
         tokens [M]: the ones among the B*T that the caller asks about, each once. last_hidden_state
         is then [M, H], and the last layer works for these and the pooler's tokens alone.
+        skip_padding: the caller does not look at the vectors of padding, so they may be 0.
         rng: dropout is on. evaluate: nothing is kept for a backward pass.
         """
-        ids, types, positions, embeds, bias = self.inputs(
-            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
+        given = check_inputs(self.config, input_ids, attention_mask, token_type_ids, position_ids,
+                             inputs_embeds)
+        shape = given.attention_mask.shape
+        tokens = None if tokens is None else check_tokens(tokens, shape[0] * shape[1])
+        plain = not (output_hidden_states or output_attentions or given.input_ids is None)
+        groups = by_length(given, tokens) if skip_padding and plain else [whole(given, tokens)]
+        outputs, caches = [], []
+        for group in groups:
+            out, cache = self.forward_group(group, rng, evaluate, output_hidden_states,
+                                            output_attentions)
+            outputs.append(out)
+            caches.append((group, cache))
+        together = outputs[0] if len(groups) == 1 else self.put_together(groups, outputs, shape)
+        return together, ModelCache(caches)
+
+    def forward_group(self, group: Group, rng: np.random.Generator | None, evaluate: bool,
+                      output_hidden_states: bool, output_attentions: bool,
+                      ) -> tuple[BaseModelOutputWithPooling, GroupCache]:
+        """embeddings -> encoder -> pooler, for B sequences of T places."""
+        ids, types, positions, embeds, bias = self.on_device(group.inputs)
         embedded, embeddings = self.embeddings.forward(ids, types, positions, embeds, rng=rng)
         batch, length, _ = embedded.shape                                   # [B, T, E]
         rows, first, asked = None, (slice(None), 0), ...
-        if tokens is not None:
-            rows, first, asked = map(self.backend.asarray, join_rows(batch, length, tokens))
+        if group.tokens is not None:
+            rows, first, asked = map(self.backend.asarray, join_rows(batch, length, group.tokens))
         hidden_states: list[Array] | None = [] if output_hidden_states else None
         attentions: list[Array] | None = [] if output_attentions else None
         x, encoder = self.encoder.forward(embedded, bias, rows, rng=rng, keep=not evaluate,
@@ -82,13 +107,36 @@ class AlbertModel(PreTrainedModel):
         pooled, pooler = self.pooler.forward(x[first]) if self.pooler else (None, None)  # [B, H]
         return (BaseModelOutputWithPooling(x[asked], pooled, as_tuple(hidden_states),
                                            as_tuple(attentions)),
-                ModelCache(embeddings, encoder, pooler, first, asked, x.shape))
+                GroupCache(embeddings, encoder, pooler, first, asked, x.shape))
+
+    def put_together(self, groups: list[Group], outputs: list[BaseModelOutputWithPooling],
+                     shape: tuple[int, int]) -> BaseModelOutputWithPooling:
+        """The outputs of all groups in the order of the batch; 0 where no group has a column."""
+        asked = sum(len(group.asked) for group in groups if group.asked is not None)
+        rows = shape if groups[0].asked is None else (asked,)
+        hidden = self.zeros(*rows, self.config.hidden_size)                 # [B, T, H] or [M, H]
+        pooled = self.zeros(shape[0], self.config.hidden_size) if self.pooler else None
+        for group, out in zip(groups, outputs, strict=True):
+            hidden[self.place(group)] = out.last_hidden_state
+            if pooled is not None:
+                pooled[self.backend.asarray(group.sequences)] = out.pooler_output
+        return BaseModelOutputWithPooling(hidden, pooled)
 
     def backward(self, d_hidden: Array | None, d_pooled: Array | None,  # type: ignore[override]
                  cache: ModelCache) -> Array | None:
         """The gradients of last_hidden_state and of pooler_output [B, H], None where nothing
         depends on one. Returns that of inputs_embeds [B, T, E], if they were given."""
-        dx = self.backend.xp.zeros(cache.shape, self.dtype)
+        if len(cache.groups) == 1:
+            return self.backward_group(d_hidden, d_pooled, cache.groups[0][1])
+        for group, part in cache.groups:
+            self.backward_group(
+                None if d_hidden is None else d_hidden[self.place(group)],
+                None if d_pooled is None else d_pooled[self.backend.asarray(group.sequences)], part)
+        return None
+
+    def backward_group(self, d_hidden: Array | None, d_pooled: Array | None,
+                       cache: GroupCache) -> Array | None:
+        dx = self.zeros(*cache.shape)
         if d_hidden is not None:
             dx[cache.asked] += d_hidden
         if d_pooled is not None and self.pooler and cache.pooler:
@@ -99,23 +147,39 @@ class AlbertModel(PreTrainedModel):
         """Evaluate: the arguments of `forward`; no dropout, no cache."""
         return self.forward(*inputs, **options, evaluate=True)[0]
 
-    def inputs(self, *given: Any) -> tuple[Array | None, Array, Array, Array | None, Array]:
-        """Check on the host, then move to the device. The last one is the attention bias
-        [B, 1, 1, T]: 0 for a token, MASKED for padding."""
-        ids, mask, types, positions, embeds = check_inputs(self.config, *given)
+    def on_device(self, given: Inputs) -> tuple[Array | None, Array, Array, Array | None, Array]:
+        """The last one is the attention bias [B, 1, 1, T]: 0 for a token, MASKED for padding."""
+        ids, mask, types, positions, embeds = given
         bias = ((1 - mask.astype(self.dtype)) * MASKED).astype(self.dtype)[:, None, None, :]
         asarray = self.backend.asarray
         return (None if ids is None else asarray(ids), asarray(types), asarray(positions),
                 None if embeds is None else asarray(embeds, dtype=self.dtype), asarray(bias))
 
+    def place(self, group: Group) -> Any:
+        """Where the group's vectors are in last_hidden_state."""
+        asarray = self.backend.asarray
+        if group.asked is not None:
+            return asarray(group.asked)
+        return asarray(group.sequences), slice(group.length)
 
-def join_rows(batch: int, length: int, tokens: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of the B*T tokens the last layer works for, each once: the first of every sequence and
-    `tokens`. Returns them [R] and where among them the first ones [B] and `tokens` [M] are."""
+    def zeros(self, *shape: int) -> Array:
+        return self.backend.xp.zeros(shape, self.dtype)
+
+
+def check_tokens(tokens: Any, places: int) -> np.ndarray:
+    """InputError if one is no token of the batch, or named twice."""
     tokens = host_array("tokens", tokens)
-    check_ids("tokens", tokens, batch * length)
+    check_shape("tokens", tokens, (tokens.size,))
+    check_ids("tokens", tokens, places)
     if len(np.unique(tokens)) < tokens.size:
         raise InputError("tokens names a token twice")
+    return tokens
+
+
+def join_rows(batch: int, length: int,
+              tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Which of the B*T tokens the last layer works for, each once: the first of every sequence and
+    `tokens`. Returns them [R] and where among them the first ones [B] and `tokens` [M] are."""
     rows, places = np.unique(np.concatenate([np.arange(batch) * length, tokens]),
                              return_inverse=True)
     return rows, places[:batch], places[batch:]

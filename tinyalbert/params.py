@@ -169,8 +169,8 @@ def head_activations(config: AnyConfig, masked: int) -> int:
 
 
 def activation_inputs(config: AnyConfig) -> int:
-    """Arrays that the activation's derivative needs: x, and for the tanh form its tanh too."""
-    return 2 if config.hidden_act == "gelu_new" else 1
+    """Arrays that the activation's derivative needs: x, and for a GELU the curved factor too."""
+    return 2 if config.hidden_act != "relu" else 1
 
 
 # --- all of it ----------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class PreTrainedModel(Layer):
                              f"config.json describes, first {lacking[0]!r}")
         for parameter in model.named_parameters().values():
             init.begin(parameter)
-        if loading.missing_keys:
+        if loading.missing_keys and not output_loading_info:
             logger.warning("%s: not in %s and newly initialized: %s. Train the model before you "
                            "rely on them.", cls.__name__, directory,
                            ", ".join(loading.missing_keys))

@@ -84,7 +84,16 @@ def needs_loss(cache: TaskCache) -> None:
         raise InputError("backward has no loss to start from: give `forward` the labels")
 
 
-class AlbertForPreTraining(AlbertForTask):
+class MaskedLanguageModel(AlbertForTask):
+    """What has a masked-LM head can say how likely a sentence is."""
+
+    def score(self, tokenizer: Any, texts: Any, **options: Any) -> Any:
+        """The pseudo-log-likelihood of texts in nats: see `scoring.pseudo_log_likelihood`."""
+        from .scoring import pseudo_log_likelihood
+        return pseudo_log_likelihood(self, tokenizer, texts, **options)
+
+
+class AlbertForPreTraining(MaskedLanguageModel):
     """With the masked-LM head (tied to the word embeddings) and the sentence-order head.
 
     loss = masked-LM cross-entropy + sentence-order cross-entropy (section 3.1), each the mean over
@@ -141,7 +150,7 @@ class AlbertForPreTraining(AlbertForTask):
         self.albert.backward(d_hidden, d_pooled, cache.albert)
 
 
-class AlbertForMaskedLM(AlbertForTask):
+class AlbertForMaskedLM(MaskedLanguageModel):
     """With the masked-LM head alone."""
 
     def add_heads(self, config: AnyConfig, init: Initializer) -> None:
@@ -329,8 +338,9 @@ class AlbertForQuestionAnswering(AlbertForTask):
             raise InputError("give start_positions and end_positions, or neither")
         starts, ends = (self.check_positions(name, given, batch, length) for name, given in
                         (("start_positions", start_positions), ("end_positions", end_positions)))
+        # In Hugging Face's loss padding competes for the answer, and so it does here.
         out, albert = self.albert.forward(input_ids, attention_mask, token_type_ids, rng=rng,
-                                          evaluate=evaluate, **options)
+                                          evaluate=evaluate, skip_padding=False, **options)
         logits, head = self.qa_outputs.forward(out.last_hidden_state)           # [B, T, 2]
         start_logits, end_logits = logits[..., 0], logits[..., 1]
         start_loss, start_cache = self.cross_entropy(start_logits, starts)
@@ -354,4 +364,4 @@ class AlbertForQuestionAnswering(AlbertForTask):
         check_shape(name, positions, (batch,))
         if positions.dtype.kind not in "iu" or positions.min(initial=0) < 0:
             raise InputError(f"{name} must hold places of tokens, counted from 0")
-        return np.where(positions < length, positions, F.IGNORED)
+        return np.where(positions < length, positions.astype(np.int64), F.IGNORED)

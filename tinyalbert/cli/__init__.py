@@ -26,6 +26,7 @@ COMMANDS = {
     "pretrain": "train an ALBERT from scratch on a text",
     "tokenizer": "train a SentencePiece vocabulary, encode and decode with it",
     "fill-mask": "predict the words behind [MASK]",
+    "evaluate": "measure what a trained model can do",
     "report": "write the HTML page and the pictures of a training",
     "params": "lite in what sense? parameters, FLOPs and memory of models, side by side",
     "convert": "turn Google's TensorFlow checkpoints into a Hugging Face directory",

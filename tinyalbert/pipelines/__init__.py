@@ -1,0 +1,74 @@
+"""`pipeline(task, model)`: from texts to answers in one call, in Hugging Face's style and shape.
+
+    fill = pipeline("fill-mask", "albert-base-v2")
+    fill("We the [MASK] of the United States")
+    -> [{"score": ..., "token": 148, "token_str": "people", "sequence": "we the people ..."}, ...]
+
+In reading order: loading.py (a model and its tokenizer by name), batches.py (texts to padded arrays
+and back), then a file for each task. A task is a function and a line in TASKS. Left out: what
+Transformers' pipelines stream, compute in 16 bits, or read from another source than texts.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import InputError
+from ..pretrained import PreTrainedModel
+from ..tokenization import load_tokenizer
+from ..tokenization.base import PreTrainedTokenizer
+from .feature_extraction import extract_features
+from .fill_mask import fill_masks
+from .loading import load
+
+
+class Task(NamedTuple):
+    answer: Callable[..., Any]      # (model, tokenizer, texts, **options)
+    model: str                      # what to load by name: "ForMaskedLM" is AlbertForMaskedLM
+
+
+TASKS = {
+    "fill-mask": Task(fill_masks, "ForMaskedLM"),
+    "feature-extraction": Task(extract_features, "Model"),
+}
+
+
+class Pipeline:
+    """A task's function with its model, its tokenizer and its options filled in."""
+
+    def __init__(self, task: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizer,
+                 **options: Any) -> None:
+        self.task, self.model, self.tokenizer, self.options = task, model, tokenizer, options
+
+    def __call__(self, texts: str | list[str], **options: Any) -> Any:
+        """The answer for one text, or a list of them; `options` win over those given before."""
+        return TASKS[self.task].answer(self.model, self.tokenizer, texts,
+                                       **{**self.options, **options})
+
+
+def pipeline(task: str, model: PreTrainedModel | str | Path,
+             tokenizer: PreTrainedTokenizer | str | Path | None = None, *,
+             backend: str = "numpy", **options: Any) -> Pipeline:
+    """A function of texts for "fill-mask" (`fill_masks`) or "feature-extraction"
+    (`extract_features`); `options` are theirs, and can be given here or with the texts.
+
+    model: a model, or the directory or hub name to load one from. tokenizer: the same; left out,
+    it comes from where the model comes from. backend: of a model that is loaded by name.
+
+    Raises InputError for an unknown task, a model that was not trained for it, or one without a
+    tokenizer.
+    """
+    if task not in TASKS:
+        near = difflib.get_close_matches(task, TASKS, n=1)
+        raise InputError(f"unknown task {task!r}: " + (f"did you mean {near[0]!r}?" if near else
+                                                       f"known are {', '.join(TASKS)}"))
+    if isinstance(tokenizer, str | Path):
+        tokenizer = load_tokenizer(tokenizer)
+    if not isinstance(model, PreTrainedModel):
+        model, tokenizer = load(model, TASKS[task].model, tokenizer, backend=backend)
+    elif tokenizer is None:
+        raise InputError("a model does not know its tokenizer: pass tokenizer= too")
+    return Pipeline(task, model, tokenizer, **options)
