@@ -247,7 +247,7 @@ CHOICES = {"hidden_act": get_args(Activation), "sharing": get_args(Sharing),
            "dropout_sites": get_args(DropoutSites),
            "problem_type": (None, *get_args(ProblemType))}
 UNSUPPORTED = {"position_embedding_type": "absolute", "is_decoder": False,
-               "add_cross_attention": False}
+               "add_cross_attention": False, "tie_word_embeddings": True}
 
 
 def check_field(name: str, value: Any) -> None:

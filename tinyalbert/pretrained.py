@@ -48,8 +48,8 @@ class PreTrainedModel(Layer):
         """What every constructor does first. `init` is the outer model's, if there is one."""
         if init is None:
             if not isinstance(config, self.config_class):
-                raise InputError(f"{type(self).__name__} takes a {self.config_class.__name__}, not "
-                                 f"a {type(config).__name__}")
+                raise InputError(f"{type(self).__name__} needs {self.config_class.__name__}, not "
+                                 f"{type(config).__name__}")
             init = Initializer(get_backend(backend), dtype, seed, config.initializer_range)
         self.config, self.backend, self.dtype = config, init.backend, init.dtype
         return init
@@ -87,8 +87,10 @@ class PreTrainedModel(Layer):
                            "rely on them.", cls.__name__, directory,
                            ", ".join(loading.missing_keys))
         if loading.unexpected_keys:
-            logger.info("%s: in %s and not used: %s", cls.__name__, directory,
-                        ", ".join(loading.unexpected_keys))
+            # A head too many is usual, a layer too many is not.
+            surplus = any(map(is_of_encoder, loading.unexpected_keys))
+            logger.log(logging.WARNING if surplus else logging.INFO, "%s: in %s and not used: %s",
+                       cls.__name__, directory, ", ".join(loading.unexpected_keys))
         return (model, loading._asdict()) if output_loading_info else model
 
     def save_pretrained(self, directory: str | Path) -> None:
@@ -132,17 +134,23 @@ class PreTrainedModel(Layer):
         unused = dict(in_file)
         missing: dict[int, str] = {}
         meetings: dict[int, tuple[str, str, Parameter]] = {}    # each parameter once
+        copies: list[tuple[str, str]] = []                      # of what is shared or tied here
         for name, parameter in self.walk():
             key = in_file.get(without_prefix(self.hugging_face_name(name)))
             if key is None or (ignore_mismatched and mismatch(tensors, key, name, parameter)):
                 missing.setdefault(id(parameter), self.hugging_face_name(name))
             else:
                 unused.pop(without_prefix(key), None)
-                meetings.setdefault(id(parameter), (key, name, parameter))
+                first, *_ = meetings.setdefault(id(parameter), (key, name, parameter))
+                copies += [(first, key)] if first != key else []
         for key, name, parameter in meetings.values():
             if expected := mismatch(tensors, key, name, parameter):
                 raise InputError(f"tensor {key!r} has shape {list(shape_of(tensors, key))}, the "
                                  f"configuration asks for {list(expected)}")
+        for first, key in copies:
+            if not np.array_equal(tensors[first], tensors[key]):
+                raise InputError(f"tensors {first!r} and {key!r} are one and the same in this "
+                                 "model, and here they differ")
         for key, name, parameter in meetings.values():
             array = to_hugging_face(name, tensors[key])         # the transposition undoes itself
             parameter.data = self.backend.asarray(np.array(array, self.dtype, order="C"))

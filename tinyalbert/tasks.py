@@ -14,9 +14,10 @@ All work alike:
     out, cache = model.forward(..., labels=labels, rng=rng)             # train; rng: dropout
     model.backward(cache)                                               # parameter.grad += ...
 
-`forward` computes what the loss needs and no more: tokens that nobody labelled get no logits.
-`options` are the other arguments of `AlbertModel.forward`: position_ids, inputs_embeds,
-output_hidden_states, output_attentions.
+`backward(cache, d_loss=1.0)` adds d_loss times the gradient of the loss to every parameter's grad,
+and returns that of `inputs_embeds`, if they were given. `forward` computes what the loss needs and
+no more: tokens that nobody labelled get no logits. `options` are the other arguments of
+`AlbertModel.forward`: position_ids, inputs_embeds, output_hidden_states, output_attentions.
 """
 
 from __future__ import annotations
@@ -71,9 +72,10 @@ class AlbertForTask(PreTrainedModel):
         return F.cross_entropy(logits.reshape(-1, logits.shape[-1]),
                                self.backend.asarray(labels.reshape(-1)))
 
-    def asked(self, labels: np.ndarray | None, evaluate: bool) -> tuple[Any, Any]:
+    def asked(self, labels: np.ndarray | None, evaluate: bool,
+              options: dict[str, Any]) -> tuple[Any, Any]:
         """Which of the B*T tokens have a label [M], and the labels [M]; None means all."""
-        if labels is None or evaluate:
+        if labels is None or evaluate or options.get("output_hidden_states"):
             return None, labels
         tokens = np.flatnonzero(labels != F.IGNORED)
         return tokens, labels.reshape(-1)[tokens]
@@ -122,7 +124,7 @@ class AlbertForPreTraining(MaskedLanguageModel):
         shape = batch_shape(input_ids, options.get("inputs_embeds"))
         words = check_labels("labels", labels, shape, self.config.vocab_size)
         orders = check_labels(self.sentence_label, sentence_order_label, shape[:1], 2)
-        tokens, words = self.asked(words, evaluate)
+        tokens, words = self.asked(words, evaluate, options)
         out, albert = self.albert.forward(input_ids, attention_mask, token_type_ids, tokens=tokens,
                                           rng=rng, evaluate=evaluate, **options)
         x = out.last_hidden_state                                       # [B, T, H] or [M, H]
@@ -137,8 +139,7 @@ class AlbertForPreTraining(MaskedLanguageModel):
                                            order_loss),
                 TaskCache(albert, (predictions, sop), (word_cache, order_cache)))
 
-    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> None:      # type: ignore[override]
-        """Add d_loss times the gradient of the loss to every parameter's grad."""
+    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> Any:       # type: ignore[override]
         needs_loss(cache)
         (predictions, sop), (words, orders) = cache.heads, cache.losses
         d_hidden = d_pooled = None
@@ -147,7 +148,7 @@ class AlbertForPreTraining(MaskedLanguageModel):
                                                  predictions)               # [M, H]
         if orders is not None:
             d_pooled = self.sop_classifier.backward(F.cross_entropy_backward(d_loss, orders), sop)
-        self.albert.backward(d_hidden, d_pooled, cache.albert)
+        return self.albert.backward(d_hidden, d_pooled, cache.albert)
 
 
 class AlbertForMaskedLM(MaskedLanguageModel):
@@ -164,7 +165,7 @@ class AlbertForMaskedLM(MaskedLanguageModel):
         logits [B, T, V], or with labels [M, V] of the M labelled tokens."""
         shape = batch_shape(input_ids, options.get("inputs_embeds"))
         tokens, words = self.asked(
-            check_labels("labels", labels, shape, self.config.vocab_size), evaluate)
+            check_labels("labels", labels, shape, self.config.vocab_size), evaluate, options)
         out, albert = self.albert.forward(input_ids, attention_mask, token_type_ids, tokens=tokens,
                                           rng=rng, evaluate=evaluate, **options)
         x = out.last_hidden_state                                       # [B, T, H] or [M, H]
@@ -173,11 +174,11 @@ class AlbertForMaskedLM(MaskedLanguageModel):
         return (TaskOutput(loss, logits, out.hidden_states,
                            out.attentions), TaskCache(albert, (head,), (loss_cache,)))
 
-    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> None:      # type: ignore[override]
+    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> Any:       # type: ignore[override]
         needs_loss(cache)
         d_logits = F.cross_entropy_backward(d_loss, cache.losses[0])        # [M, V]
         d_hidden = self.predictions.backward(d_logits, cache.heads[0])
-        self.albert.backward(d_hidden, None, cache.albert)
+        return self.albert.backward(d_hidden, None, cache.albert)
 
 
 class AlbertForSequenceClassification(AlbertForTask):
@@ -212,12 +213,12 @@ class AlbertForSequenceClassification(AlbertForTask):
         return (TaskOutput(loss, logits, out.hidden_states, out.attentions),
                 TaskCache(albert, (head,), (loss_cache,)))
 
-    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> None:      # type: ignore[override]
+    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> Any:       # type: ignore[override]
         needs_loss(cache)
         kind, loss_cache = cache.losses[0]
         d_logits = F.LOSSES[kind][1](d_loss, loss_cache)                    # [B, K]
         d_pooled = self.classifier.backward(d_logits, cache.heads[0])
-        self.albert.backward(None, d_pooled, cache.albert)
+        return self.albert.backward(None, d_pooled, cache.albert)
 
     def problem_type(self, labels: np.ndarray) -> str:
         if self.config.problem_type:
@@ -269,11 +270,11 @@ class AlbertForMultipleChoice(AlbertForTask):
         return (TaskOutput(loss, logits, out.hidden_states, out.attentions),
                 TaskCache(albert, (head,), (loss_cache,)))
 
-    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> None:      # type: ignore[override]
+    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> Any:       # type: ignore[override]
         needs_loss(cache)
         d_logits = F.cross_entropy_backward(d_loss, cache.losses[0])        # [B, C]
         d_pooled = self.classifier.backward(d_logits.reshape(-1, 1), cache.heads[0])
-        self.albert.backward(None, d_pooled, cache.albert)
+        return self.albert.backward(None, d_pooled, cache.albert)
 
 
 def two_axes(name: str, array: Any) -> tuple[int, int]:
@@ -306,7 +307,7 @@ class AlbertForTokenClassification(AlbertForTask):
         logits [B, T, K], or with labels [M, K] of the M labelled tokens."""
         shape = batch_shape(input_ids, options.get("inputs_embeds"))
         tokens, labels = self.asked(
-            check_labels("labels", labels, shape, self.config.num_labels), evaluate)
+            check_labels("labels", labels, shape, self.config.num_labels), evaluate, options)
         out, albert = self.albert.forward(input_ids, attention_mask, token_type_ids, tokens=tokens,
                                           rng=rng, evaluate=evaluate, **options)
         logits, head = self.classifier.forward(out.last_hidden_state, rng=rng)
@@ -314,11 +315,11 @@ class AlbertForTokenClassification(AlbertForTask):
         return (TaskOutput(loss, logits, out.hidden_states, out.attentions),
                 TaskCache(albert, (head,), (loss_cache,)))
 
-    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> None:      # type: ignore[override]
+    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> Any:       # type: ignore[override]
         needs_loss(cache)
         d_logits = F.cross_entropy_backward(d_loss, cache.losses[0])        # [M, K]
         d_hidden = self.classifier.backward(d_logits, cache.heads[0])
-        self.albert.backward(d_hidden, None, cache.albert)
+        return self.albert.backward(d_hidden, None, cache.albert)
 
 
 class AlbertForQuestionAnswering(AlbertForTask):
@@ -350,11 +351,12 @@ class AlbertForQuestionAnswering(AlbertForTask):
                                              out.attentions),
                 TaskCache(albert, (head,), (start_cache, end_cache)))
 
-    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> None:      # type: ignore[override]
+    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> Any:       # type: ignore[override]
         needs_loss(cache)
         both = [F.cross_entropy_backward(d_loss / 2, loss) for loss in cache.losses]    # [B, T]
         d_logits = array_module(both[0]).stack(both, -1)                    # [B, T, 2]
-        self.albert.backward(self.qa_outputs.backward(d_logits, cache.heads[0]), None, cache.albert)
+        d_hidden = self.qa_outputs.backward(d_logits, cache.heads[0])       # [B, T, H]
+        return self.albert.backward(d_hidden, None, cache.albert)
 
     def check_positions(self, name: str, positions: Any, batch: int,
                         length: int) -> np.ndarray | None:
