@@ -76,18 +76,17 @@ def gelu_backward(dy: Array, cache: Any) -> Array:
 
 @accelerated
 def gelu_new(x: Array) -> tuple[Array, Any]:
-    """x/2 (1 + tanh u), u = √(2/π) (x + 0.044715 x³): the form that Google trained with."""
-    xp = array_module(x)
-    tanh_u = xp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
-    return 0.5 * x * (1 + tanh_u), (x, tanh_u)
+    """x Φ(x) with Φ(x) ≈ (1 + tanh u)/2, u = √(2/π) (x + 0.044715 x³): as Google trained."""
+    cdf = 0.5 + 0.5 * array_module(x).tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x))
+    return x * cdf, (x, cdf)
 
 
 @accelerated
 def gelu_new_backward(dy: Array, cache: Any) -> Array:
-    """d/dx = (1 + tanh u)/2 + x/2 (1 - tanh² u) u',  u' = √(2/π) (1 + 3·0.044715 x²)."""
-    x, tanh_u = cache
+    """Φ + x Φ' with Φ' = 2 Φ (1 - Φ) u',  u' = √(2/π) (1 + 3·0.044715 x²)."""
+    x, cdf = cache
     du = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * x * x)
-    return dy * (0.5 * (1 + tanh_u) + 0.5 * x * (1 - tanh_u * tanh_u) * du)
+    return dy * (cdf + x * 2 * cdf * (1 - cdf) * du)
 
 
 def relu(x: Array) -> tuple[Array, Array]:

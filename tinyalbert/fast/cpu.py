@@ -104,41 +104,38 @@ def gelu_backward(dy: Array, cache: tuple[Array, Array]) -> Array:
 
 
 def gelu_new(x: Array) -> tuple[Array, tuple[Array, Array]]:
-    y, tanh_u = new(x), new(x)
-    xs, ys, us = rows_of(x), rows_of(y), rows_of(tanh_u)
+    y, cdf = new(x), new(x)
+    xs, ys, cdfs = rows_of(x), rows_of(y), rows_of(cdf)
 
     def block(s: slice) -> None:
-        x, y, u = xs[s], ys[s], us[s]
+        x, u = xs[s], cdfs[s]
         np.multiply(x, x, out=u)
         u *= C * 0.044715
         u += C
         u *= x
         np.tanh(u, out=u)
-        np.add(u, 1, out=y)
-        y *= x
-        y *= 0.5
+        u += 1
+        u *= 0.5
+        np.multiply(x, u, out=ys[s])
 
     for_blocks(*y_rows(xs), block)
-    return y, (x, tanh_u)
+    return y, (x, cdf)
 
 
 def gelu_new_backward(dy: Array, cache: tuple[Array, Array]) -> Array:
-    x, tanh_u = cache
+    x, cdf = cache
     dx = new(dy)
-    dys, xs, us, dxs = rows_of(dy), rows_of(x), rows_of(tanh_u), rows_of(dx)
+    dys, xs, cdfs, dxs = rows_of(dy), rows_of(x), rows_of(cdf), rows_of(dx)
 
     def block(s: slice) -> None:
-        x, u, dx = xs[s], us[s], dxs[s]
-        np.multiply(x, x, out=dx)               # 1/2 (1 + t) + x/2 (1 - t²) u'
-        dx *= 1.5 * C * 0.044715
-        dx += 0.5 * C
-        dx *= x                                 # x u' / 2
-        t = u * u
-        np.subtract(1, t, out=t)
-        dx *= t
-        np.multiply(u, 0.5, out=t)
-        t += 0.5
-        dx += t
+        x, cdf, dx = xs[s], cdfs[s], dxs[s]
+        np.multiply(x, x, out=dx)               # Φ (1 + 2 x (1 - Φ) u')
+        dx *= 6 * C * 0.044715
+        dx += 2 * C
+        dx *= x                                 # 2 x u'
+        dx *= 1 - cdf
+        dx += 1
+        dx *= cdf
         dx *= dys[s]
 
     for_blocks(*y_rows(xs), block)
