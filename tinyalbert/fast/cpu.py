@@ -1,9 +1,10 @@
 """Twins of `functional.py` and `optim.py` for NumPy arrays: the same mathematics, in blocks.
 
 Each function has the name, the arguments, the result and the cache of the textbook function that it
-replaces. Only the order of the work differs: in place, block by block, on every core
-(`parallel.py`). Outside the matrix products and the sums over rows, no number depends on the
-blocks or the cores. What is missing here, as dropout, gains little or nothing.
+replaces. Only the order of the work differs: block by block, on every core (`parallel.py`), each
+block in place by NumPy (`blocks.py`) or in one pass by a compiled loop (`kernels.py`, if Numba is
+installed). Outside the matrix products and the sums over rows, no number depends on the blocks or
+the cores. What is missing here, as dropout, gains little or nothing.
 """
 
 from __future__ import annotations
@@ -15,17 +16,28 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from . import blocks
 from .parallel import for_blocks, keep_freed_memory, one_blas_thread
 
+try:
+    from . import kernels
+except (ImportError, RuntimeError):     # no Numba, or no place for what it compiles
+    kernels = None                      # type: ignore[assignment]
+
 keep_freed_memory()
-C = math.sqrt(2 / math.pi)
 Array = np.ndarray
+textbook_gelu: Any = inspect.unwrap(F.gelu)
+
+
+def block_of(name: str, x: Array) -> Any:
+    """The function that takes a block of x through `name`: compiled only for float32."""
+    return getattr(kernels if kernels and x.dtype == np.float32 else blocks, name)
 
 
 def rows_of(x: Array) -> Array:
-    """[..., H] as [rows, H]: a view of a new array, which `new` makes; of an input, perhaps a copy.
-    """
-    return x.reshape(-1, x.shape[-1])
+    """[..., H] as contiguous [rows, H]: a view of a new array, which `new` makes; of an input,
+    perhaps a copy."""
+    return np.ascontiguousarray(x.reshape(-1, x.shape[-1]))
 
 
 def new(x: Array) -> Array:
@@ -50,134 +62,54 @@ def linear_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, A
     return dx.reshape(x.shape), np.matmul(x_rows.T, dy_rows), ones @ dy_rows
 
 
-# Φ(x) = (1 + tanh(x p(x²)))/2 to 6e-8, half a unit in the last place of a float32 near 1. The tanh
-# form of the GELU is the first two terms of the same idea. Coefficients of p from the lowest:
-# a minimax fit on |x| < 6; beyond, x p(x²) only grows, and the tanh is 1. NumPy's tanh is quick and
-# SciPy's erf is not.
-textbook_gelu: Any = inspect.unwrap(F.gelu)        # for float64
-NORMAL_CDF = (7.97884941e-01, 3.63330846e-02, -3.25949790e-05, -5.53061925e-05, 3.96474424e-06,
-              -1.32263329e-07, 1.75617052e-09)
-
-
 def gelu(x: Array) -> tuple[Array, tuple[Array, Array]]:
     if x.dtype != np.float32:
-        return textbook_gelu(x)
-    y, cdf = new(x), new(x)
-    xs, ys, cdfs = rows_of(x), rows_of(y), rows_of(cdf)
-
-    def block(s: slice) -> None:
-        x, square, u = xs[s], ys[s], cdfs[s]
-        np.multiply(x, x, out=square)
-        np.minimum(square, 100, out=square)         # so that no power of it overflows
-        np.multiply(square, NORMAL_CDF[-1], out=u)
-        for coefficient in NORMAL_CDF[-2:0:-1]:
-            u += coefficient
-            u *= square
-        u += NORMAL_CDF[0]
-        u *= x
-        np.tanh(u, out=u)
-        u += 1
-        u *= 0.5
-        np.multiply(x, u, out=ys[s])
-
-    for_blocks(*y_rows(xs), block)
-    return y, (x, cdf)
+        return textbook_gelu(x)         # float64 is for checks: to the last digit
+    return activated("gelu", x)
 
 
 def gelu_backward(dy: Array, cache: tuple[Array, Array]) -> Array:
-    x, cdf = cache
-    dx = new(dy)
-    dys, xs, cdfs, dxs = rows_of(dy), rows_of(x), rows_of(cdf), rows_of(dx)
-
-    def block(s: slice) -> None:
-        x, dx = xs[s], dxs[s]
-        np.multiply(x, x, out=dx)
-        dx *= -0.5
-        np.exp(dx, out=dx)
-        dx *= x
-        dx *= 1 / math.sqrt(2 * math.pi)
-        dx += cdfs[s]
-        dx *= dys[s]
-
-    for_blocks(*y_rows(xs), block)
-    return dx
+    return activated_backward("gelu_backward", dy, cache)
 
 
 def gelu_new(x: Array) -> tuple[Array, tuple[Array, Array]]:
-    y, cdf = new(x), new(x)
-    xs, ys, cdfs = rows_of(x), rows_of(y), rows_of(cdf)
-
-    def block(s: slice) -> None:
-        x, u = xs[s], cdfs[s]
-        np.multiply(x, x, out=u)
-        u *= C * 0.044715
-        u += C
-        u *= x
-        np.tanh(u, out=u)
-        u += 1
-        u *= 0.5
-        np.multiply(x, u, out=ys[s])
-
-    for_blocks(*y_rows(xs), block)
-    return y, (x, cdf)
+    return activated("gelu_new", x)
 
 
 def gelu_new_backward(dy: Array, cache: tuple[Array, Array]) -> Array:
-    x, cdf = cache
+    return activated_backward("gelu_new_backward", dy, cache)
+
+
+def activated(name: str, x: Array) -> tuple[Array, tuple[Array, Array]]:
+    y, cdf = new(x), new(x)
+    xs, ys, cdfs, block = rows_of(x), rows_of(y), rows_of(cdf), block_of(name, x)
+    for_blocks(*y_rows(xs), lambda s: block(xs[s], ys[s], cdfs[s]))
+    return y, (x, cdf)
+
+
+def activated_backward(name: str, dy: Array, cache: tuple[Array, Array]) -> Array:
     dx = new(dy)
-    dys, xs, cdfs, dxs = rows_of(dy), rows_of(x), rows_of(cdf), rows_of(dx)
-
-    def block(s: slice) -> None:
-        x, cdf, dx = xs[s], cdfs[s], dxs[s]
-        np.multiply(x, x, out=dx)               # Φ (1 + 2 x (1 - Φ) u')
-        dx *= 6 * C * 0.044715
-        dx += 2 * C
-        dx *= x                                 # 2 x u'
-        dx *= 1 - cdf
-        dx += 1
-        dx *= cdf
-        dx *= dys[s]
-
-    for_blocks(*y_rows(xs), block)
+    dys, xs, cdfs, dxs = map(rows_of, (dy, *cache, dx))
+    block = block_of(name, dy)
+    for_blocks(*y_rows(xs), lambda s: block(dys[s], xs[s], cdfs[s], dxs[s]))
     return dx
 
 
 def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array, F.LayerNormCache]:
     y, x_hat = new(x), new(x)
     inv_std = np.empty((*x.shape[:-1], 1), x.dtype)
-    xs, ys, hats, stds = rows_of(x), rows_of(y), rows_of(x_hat), rows_of(inv_std)
-    mean = np.full(x.shape[-1], 1 / x.shape[-1], x.dtype)
-
-    def block(s: slice) -> None:
-        x_hat, y = hats[s], ys[s]
-        np.subtract(xs[s], np.vecdot(xs[s], mean)[:, None], out=x_hat)
-        variance = np.vecdot(x_hat, x_hat) / x.shape[-1]
-        stds[s, 0] = 1 / np.sqrt(variance + eps)
-        x_hat *= stds[s]
-        np.multiply(x_hat, weight, out=y)
-        y += bias
-
-    for_blocks(*y_rows(xs), block)
+    xs, ys, hats, stds = map(rows_of, (x, y, x_hat, inv_std))
+    block, eps = block_of("layer_norm", x), x.dtype.type(eps)
+    for_blocks(*y_rows(xs), lambda s: block(xs[s], weight, bias, eps, hats[s], stds[s], ys[s]))
     return y, F.LayerNormCache(x_hat, inv_std, weight)
 
 
 def layer_norm_backward(dy: Array, cache: F.LayerNormCache) -> tuple[Array, Array, Array]:
-    x_hat, inv_std, weight = cache
     dx, product = new(dy), new(dy)
-    dys, hats, stds = rows_of(dy), rows_of(x_hat), rows_of(inv_std)
-    dxs, products = rows_of(dx), rows_of(product)
-    mean = np.full(dy.shape[-1], 1 / dy.shape[-1], dy.dtype)
-
-    def block(s: slice) -> None:
-        g, x_hat, t = dxs[s], hats[s], products[s]
-        np.multiply(dys[s], weight, out=g)
-        np.multiply(x_hat, (np.vecdot(g, x_hat) / dy.shape[-1])[:, None], out=t)
-        g -= np.vecdot(g, mean)[:, None]
-        g -= t
-        g *= stds[s]
-        np.multiply(dys[s], x_hat, out=t)       # for dγ
-
-    for_blocks(*y_rows(dys), block)
+    dys, hats, stds, dxs, products = map(rows_of, (dy, cache.x_hat, cache.inv_std, dx, product))
+    block, weight = block_of("layer_norm_backward", dy), cache.weight
+    for_blocks(*y_rows(dys),
+               lambda s: block(dys[s], hats[s], stds[s], weight, dxs[s], products[s]))
     ones = np.ones(len(dys), dy.dtype)
     return dx, ones @ products, ones @ dys
 
@@ -190,17 +122,14 @@ def attention(query: Array, key: Array, value: Array, bias: Array, p: float,
     dropped = probs if scale is None else np.empty_like(probs)
     context = empty_heads(query)
     factor = query.dtype.type(1 / math.sqrt(size))
+    biases = np.broadcast_to(bias, (batch, 1, 1, tokens)).reshape(batch, tokens)    # [B, T]
+    softmax = block_of("softmax", query)
 
     def block(s: slice) -> None:
-        scores = probs[s]                               # [b, N, T, T]
-        np.matmul(query[s], key[s].swapaxes(-1, -2), out=scores)
-        scores *= factor
-        scores += bias[s]
-        scores -= scores.max(-1, keepdims=True)
-        np.exp(scores, out=scores)
-        scores /= scores.sum(-1, keepdims=True)
+        np.matmul(query[s], key[s].swapaxes(-1, -2), out=probs[s])      # [b, N, T, T]
+        softmax(rows_of(probs[s]), factor, biases[s])
         if scale is not None:
-            np.multiply(scores, scale[s], out=dropped[s])
+            np.multiply(probs[s], scale[s], out=dropped[s])
         np.matmul(dropped[s], value[s], out=context[s])
 
     with one_blas_thread():
@@ -213,15 +142,15 @@ def attention_backward(d_context: Array, cache: F.AttentionCache) -> tuple[Array
     batch, heads, tokens, size = query.shape
     d_query, d_key, d_value = empty_heads(query), empty_heads(query), empty_heads(query)
     factor = query.dtype.type(1 / math.sqrt(size))
+    softmax_backward = block_of("softmax_backward", query)
 
     def block(s: slice) -> None:
         np.matmul(dropped[s].swapaxes(-1, -2), d_context[s], out=d_value[s])
-        d_scores = np.matmul(d_context[s], value[s].swapaxes(-1, -2))       # [b, N, T, T]
+        d_scores = np.empty(probs[s].shape, probs.dtype)                    # [b, N, T, T]
+        np.matmul(d_context[s], value[s].swapaxes(-1, -2), out=d_scores)
         if scale is not None:
             d_scores *= scale[s]
-        d_scores -= np.vecdot(d_scores, probs[s])[..., None]
-        d_scores *= probs[s]
-        d_scores *= factor
+        softmax_backward(rows_of(d_scores), rows_of(probs[s]), factor)
         np.matmul(d_scores, key[s], out=d_query[s])
         np.matmul(d_scores.swapaxes(-1, -2), query[s], out=d_key[s])
 
