@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from . import functional as F
 from .backend import Array
 from .config import AnyConfig
@@ -32,7 +34,9 @@ class AlbertMLMHead(Layer):
         self.decoder = TiedLinear(word_embeddings, self.bias)
         self.act, self.act_backward = F.ACTIVATIONS[config.hidden_act]
 
-    def forward(self, x: Array) -> tuple[Array, MaskedLMCache]:
+    def forward(self, x: Array, *,
+                rng: np.random.Generator | None = None) -> tuple[Array, MaskedLMCache]:
+        """x [..., H] -> logits [..., V]. There is no dropout here, whatever `rng` is."""
         activated, activation = self.act(self.dense(x))                     # [..., E]
         transformed, norm = self.LayerNorm.forward(activated)               # [..., E]
         return self.decoder(transformed), MaskedLMCache(x, activation, norm, transformed)

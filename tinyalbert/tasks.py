@@ -151,34 +151,57 @@ class AlbertForPreTraining(MaskedLanguageModel):
         return self.albert.backward(d_hidden, d_pooled, cache.albert)
 
 
-class AlbertForMaskedLM(MaskedLanguageModel):
-    """With the masked-LM head alone."""
+class AlbertForTokenLabels(AlbertForTask):
+    """With one head over the tokens: a label for every token that has one."""
+
+    def head(self) -> tuple[Any, int]:
+        """The head, and how many labels there are."""
+        raise NotImplementedError
+
+    def forward(self, input_ids: Any = None, attention_mask: Any = None, token_type_ids: Any = None,
+                *, labels: Any = None, rng: Generator = None, evaluate: bool = False,
+                **options: Any) -> tuple[TaskOutput, TaskCache]:
+        """labels [B, T], -100 where none is asked for. logits [B, T, K], or with labels [M, K] of
+        the M labelled tokens."""
+        shape = batch_shape(input_ids, options.get("inputs_embeds"))
+        layer, num_labels = self.head()
+        tokens, labels = self.asked(check_labels("labels", labels, shape, num_labels), evaluate,
+                                    options)
+        out, albert = self.albert.forward(input_ids, attention_mask, token_type_ids, tokens=tokens,
+                                          rng=rng, evaluate=evaluate, **options)
+        logits, head = layer.forward(out.last_hidden_state, rng=rng)
+        loss, loss_cache = self.cross_entropy(logits, labels)
+        return (TaskOutput(loss, logits, out.hidden_states, out.attentions),
+                TaskCache(albert, (head,), (loss_cache,)))
+
+    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> Any:       # type: ignore[override]
+        needs_loss(cache)
+        d_logits = F.cross_entropy_backward(d_loss, cache.losses[0])        # [M, K]
+        d_hidden = self.head()[0].backward(d_logits, cache.heads[0])
+        return self.albert.backward(d_hidden, None, cache.albert)
+
+
+class AlbertForMaskedLM(AlbertForTokenLabels, MaskedLanguageModel):
+    """With the masked-LM head alone. labels: the original id where a word is to be predicted."""
 
     def add_heads(self, config: AnyConfig, init: Initializer) -> None:
         words = self.albert.embeddings.word_embeddings.weight
         self.predictions = AlbertMLMHead(config, words, init)
 
-    def forward(self, input_ids: Any = None, attention_mask: Any = None, token_type_ids: Any = None,
-                *, labels: Any = None, rng: Generator = None, evaluate: bool = False,
-                **options: Any) -> tuple[TaskOutput, TaskCache]:
-        """labels [B, T]: the original id where a word is to be predicted, -100 elsewhere.
-        logits [B, T, V], or with labels [M, V] of the M labelled tokens."""
-        shape = batch_shape(input_ids, options.get("inputs_embeds"))
-        tokens, words = self.asked(
-            check_labels("labels", labels, shape, self.config.vocab_size), evaluate, options)
-        out, albert = self.albert.forward(input_ids, attention_mask, token_type_ids, tokens=tokens,
-                                          rng=rng, evaluate=evaluate, **options)
-        x = out.last_hidden_state                                       # [B, T, H] or [M, H]
-        logits, head = self.predictions.forward(x)
-        loss, loss_cache = self.cross_entropy(logits, words)
-        return (TaskOutput(loss, logits, out.hidden_states,
-                           out.attentions), TaskCache(albert, (head,), (loss_cache,)))
+    def head(self) -> tuple[Any, int]:
+        return self.predictions, self.config.vocab_size
 
-    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> Any:       # type: ignore[override]
-        needs_loss(cache)
-        d_logits = F.cross_entropy_backward(d_loss, cache.losses[0])        # [M, V]
-        d_hidden = self.predictions.backward(d_logits, cache.heads[0])
-        return self.albert.backward(d_hidden, None, cache.albert)
+
+class AlbertForTokenClassification(AlbertForTokenLabels):
+    """With a classifier of every token: entities, parts of speech. Padding has no label, nor have
+    the inner pieces of words."""
+
+    def add_heads(self, config: AnyConfig, init: Initializer) -> None:
+        self.classifier = Classifier(config.hidden_size, config.num_labels,
+                                     config.classifier_dropout_rate, init)
+
+    def head(self) -> tuple[Any, int]:
+        return self.classifier, self.config.num_labels
 
 
 class AlbertForSequenceClassification(AlbertForTask):
@@ -291,35 +314,6 @@ def flatten_choices(name: str, array: Any, batch: int, num_choices: int) -> Any:
         raise InputError(f"{name} has shape {list(array.shape)}, expected [{batch}, {num_choices}, "
                          "tokens]")
     return array.reshape(batch * num_choices, *array.shape[2:])
-
-
-class AlbertForTokenClassification(AlbertForTask):
-    """With a classifier of every token: entities, parts of speech."""
-
-    def add_heads(self, config: AnyConfig, init: Initializer) -> None:
-        self.classifier = Classifier(config.hidden_size, config.num_labels,
-                                     config.classifier_dropout_rate, init)
-
-    def forward(self, input_ids: Any = None, attention_mask: Any = None, token_type_ids: Any = None,
-                *, labels: Any = None, rng: Generator = None, evaluate: bool = False,
-                **options: Any) -> tuple[TaskOutput, TaskCache]:
-        """labels [B, T], -100 where none is asked for (padding, inner pieces of words).
-        logits [B, T, K], or with labels [M, K] of the M labelled tokens."""
-        shape = batch_shape(input_ids, options.get("inputs_embeds"))
-        tokens, labels = self.asked(
-            check_labels("labels", labels, shape, self.config.num_labels), evaluate, options)
-        out, albert = self.albert.forward(input_ids, attention_mask, token_type_ids, tokens=tokens,
-                                          rng=rng, evaluate=evaluate, **options)
-        logits, head = self.classifier.forward(out.last_hidden_state, rng=rng)
-        loss, loss_cache = self.cross_entropy(logits, labels)
-        return (TaskOutput(loss, logits, out.hidden_states, out.attentions),
-                TaskCache(albert, (head,), (loss_cache,)))
-
-    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> Any:       # type: ignore[override]
-        needs_loss(cache)
-        d_logits = F.cross_entropy_backward(d_loss, cache.losses[0])        # [M, K]
-        d_hidden = self.classifier.backward(d_logits, cache.heads[0])
-        return self.albert.backward(d_hidden, None, cache.albert)
 
 
 class AlbertForQuestionAnswering(AlbertForTask):
