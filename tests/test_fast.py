@@ -214,7 +214,8 @@ def test_what_is_no_number_stays_none(poison: float) -> None:
     for name in ("gelu", "gelu_new", "layer_norm", "attention"):
         given = arguments(name, (2, 2, 3, 8), "float32", "plain", 2)
         given[0][0, 0, 1, 3] = poison if name == "layer_norm" else np.nan
-        assert np.isnan(TWINS[name](*given)[0]).any(), name
+        with np.errstate(invalid="ignore"):
+            assert np.isnan(TWINS[name](*given)[0]).any(), name
     x = np.array([[-1e10, -200, -88, 0, 88, 200, 1e10]], np.float32)
     for name in ("gelu", "gelu_new"):
         y, cache = TWINS[name](x)

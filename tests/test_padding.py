@@ -12,19 +12,21 @@ from strict_array import StrictBackend
 from tiny import assert_close, gradients, make_batch, randomize, tiny_config, without_labels
 
 from tinyalbert import AlbertForPreTraining, AlbertForQuestionAnswering, check_gradients, padding
+from tinyalbert.backend import get_backend
 from tinyalbert.inputs import check_inputs
 from tinyalbert.padding import by_length
 
+NUMPY = get_backend("numpy")
 LENGTHS = (9, 2, 0, 5, 9, 3, 1, 8)
 
 
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(padding, "GROUP_TOKENS", 8)
+    monkeypatch.setattr(padding, "PADDING", 4)
 
 
 def whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(padding, "GROUP_TOKENS", 10**9)
+    monkeypatch.setattr(padding, "PADDING", 10**9)
 
 
 def model_and_batch(**options: Any) -> tuple[AlbertForPreTraining, dict[str, np.ndarray]]:
@@ -41,29 +43,41 @@ def test_every_token_is_in_one_group(lengths: list[int], seed: int) -> None:
     ids = rng.integers(0, 23, mask.shape)
     inputs = check_inputs(tiny_config(), ids, mask, None, None, None)
     for tokens in (None, asked):
-        groups = by_length(inputs, tokens)
+        groups = by_length(inputs, tokens, NUMPY).parts
+        if groups[0].sequences is ...:
+            assert len(groups) == 1 and groups[0].inputs is inputs and groups[0].tokens is tokens
+            continue
         assert sorted(np.concatenate([g.sequences for g in groups])) == list(range(len(lengths)))
         for g in groups:
-            np.testing.assert_array_equal(g.inputs.input_ids, ids[g.sequences, :g.length])
-            np.testing.assert_array_equal(g.inputs.attention_mask, mask[g.sequences, :g.length])
-            assert not mask[g.sequences, g.length:].any()
+            length = g.inputs.attention_mask.shape[1]
+            np.testing.assert_array_equal(g.inputs.input_ids, ids[g.sequences, :length])
+            np.testing.assert_array_equal(g.inputs.attention_mask, mask[g.sequences, :length])
+            assert not mask[g.sequences, length:].any()
             if tokens is not None:
-                np.testing.assert_array_equal(ids[g.sequences, :g.length].ravel()[g.tokens],
-                                              ids.ravel()[tokens[g.asked]])
+                np.testing.assert_array_equal(g.inputs.input_ids.ravel()[g.tokens],
+                                              ids.ravel()[tokens[g.places]])
         if tokens is not None:
-            assert sorted(np.concatenate([g.asked for g in groups])) == list(range(len(tokens)))
+            assert sorted(np.concatenate([g.places for g in groups])) == list(range(len(tokens)))
 
 
-def test_little_padding_is_not_worth_it() -> None:
-    for lengths in [(9,), (9, 9, 9), (9, 8, 9, 9), (2, 3)]:
-        mask = make_batch(tiny_config(), lengths)["attention_mask"]
-        assert len(by_length(check_inputs(tiny_config(), mask, mask, None, None, None), None)) == 1
+def groups_of(*lengths: int, columns: int) -> list[tuple[Any, int]]:
+    mask = (np.arange(columns) < np.array(lengths)[:, None]).astype(int)
+    groups = by_length(check_inputs(tiny_config(), mask, mask, None, None, None), None, NUMPY)
+    return [(group.sequences if group.sequences is ... else group.sequences.tolist(),
+             group.inputs.attention_mask.shape[1]) for group in groups.parts]
+
+
+def test_groups_by_hand() -> None:
+    assert groups_of(9, 8, 9, 7, columns=9) == [(..., 9)]               # 3 of padding: left alone
+    assert groups_of(2, 9, 8, 3, columns=9) == [([1, 2], 9), ([3, 0], 3)]
+    assert groups_of(2, 2, columns=12) == [([0, 1], 2)]                 # cut, as "max_length" pads
+    assert groups_of(0, 5, columns=12) == [([0], 12), ([1], 5)]
 
 
 def test_the_same_answers_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch = model_and_batch()
     out, cache = model.forward(**batch)
-    assert len(cache.albert.groups) > 1
+    assert len(cache.albert.caches) > 1
     model.backward(cache)
     grouped, evaluated = gradients(model), model(**batch)
     hidden = model.albert(**without_labels(batch)).last_hidden_state
@@ -72,7 +86,7 @@ def test_the_same_answers_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None
     model.zero_grad()
     expected, cache = model.forward(**batch)
     model.backward(cache)
-    assert len(cache.albert.groups) == 1
+    assert len(cache.albert.caches) == 1
     for name in ("loss", "prediction_logits", "sop_logits"):
         assert_close(out[name], expected[name], 1e-12, name)
     for name, gradient in gradients(model).items():
@@ -82,6 +96,17 @@ def test_the_same_answers_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None
     assert_close(evaluated.prediction_logits[real], whole.prediction_logits[real], 1e-12)
     assert_close(evaluated.sop_logits, whole.sop_logits, 1e-12)
     assert_close(hidden[real], model.albert(**without_labels(batch)).last_hidden_state[real], 1e-12)
+
+
+def test_a_batch_that_is_padded_far_too_long() -> None:
+    """As padding="max_length" does."""
+    model, batch = model_and_batch()
+    short = without_labels(make_batch(model.config, (3, 2)))
+    long = {name: np.pad(array, ((0, 0), (0, 8))) for name, array in short.items()}
+    out, expected = model(**long), model(**short)
+    assert out.prediction_logits.shape == (2, 11, 23)
+    assert_close(out.prediction_logits[:, :2], expected.prediction_logits[:, :2], 1e-12)
+    assert_close(out.sop_logits, expected.sop_logits, 1e-12)
 
 
 def test_gradients_with_dropout() -> None:

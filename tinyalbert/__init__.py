@@ -12,14 +12,15 @@ os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
 
 __version__ = "0.1.0"
 
-_TASKS = ("PreTraining", "MaskedLM", "SequenceClassification", "MultipleChoice",
-          "TokenClassification", "QuestionAnswering")
+_TASKS = {"PreTraining": "tasks", "MaskedLM": "tasks", "TokenClassification": "tasks",
+          "SequenceClassification": "classification", "MultipleChoice": "classification",
+          "QuestionAnswering": "classification"}
 # Public names and the module each lives in, in reading order; loaded when first used.
 _HOME = {
     "AlbertConfig": "config",
     "BertConfig": "config",
     "AlbertModel": "model",
-    **{f"AlbertFor{task}": "tasks" for task in _TASKS},
+    **{f"AlbertFor{task}": module for task, module in _TASKS.items()},
     "BertModel": "bert",
     **{f"BertFor{task}": "bert" for task in _TASKS},
     "check_gradients": "gradcheck",

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from .classification import (
+    AlbertForMultipleChoice,
+    AlbertForQuestionAnswering,
+    AlbertForSequenceClassification,
+)
 from .config import BertConfig
 from .model import AlbertModel
 from .outputs import BertForPreTrainingOutput
 from .tasks import (
     AlbertForMaskedLM,
-    AlbertForMultipleChoice,
     AlbertForPreTraining,
-    AlbertForQuestionAnswering,
-    AlbertForSequenceClassification,
     AlbertForTask,
     AlbertForTokenClassification,
     Generator,

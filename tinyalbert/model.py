@@ -22,7 +22,7 @@ from .errors import InputError
 from .inputs import Inputs, check_ids, check_inputs, check_shape, host_array
 from .layer import Initializer
 from .outputs import BaseModelOutputWithPooling
-from .padding import Group, by_length, whole
+from .padding import Group, Groups, by_length, whole
 from .pooler import AlbertPooler, PoolerCache
 from .pretrained import PreTrainedModel
 
@@ -39,7 +39,8 @@ class GroupCache(NamedTuple):
 
 
 class ModelCache(NamedTuple):
-    groups: list[tuple[Group, GroupCache]]
+    groups: Groups
+    caches: list[GroupCache]
 
 
 class AlbertModel(PreTrainedModel):
@@ -72,23 +73,27 @@ class AlbertModel(PreTrainedModel):
 
         tokens [M]: the ones among the B*T that the caller asks about, each once. last_hidden_state
         is then [M, H], and the last layer works for these and the pooler's tokens alone.
-        skip_padding: the caller does not look at the vectors of padding, so they may be 0.
+        skip_padding: the caller does not look at the vectors of padding, so they may be 0 (where
+        word vectors are given, and states or attentions recorded, nothing is skipped).
         rng: dropout is on. evaluate: nothing is kept for a backward pass.
         """
         given = check_inputs(self.config, input_ids, attention_mask, token_type_ids, position_ids,
                              inputs_embeds)
-        shape = given.attention_mask.shape
-        tokens = None if tokens is None else check_tokens(tokens, shape[0] * shape[1])
+        if tokens is not None:
+            tokens = check_tokens(tokens, given.attention_mask.size)
         plain = not (output_hidden_states or output_attentions or given.input_ids is None)
-        groups = by_length(given, tokens) if skip_padding and plain else [whole(given, tokens)]
-        outputs, caches = [], []
-        for group in groups:
-            out, cache = self.forward_group(group, rng, evaluate, output_hidden_states,
-                                            output_attentions)
-            outputs.append(out)
-            caches.append((group, cache))
-        together = outputs[0] if len(groups) == 1 else self.put_together(groups, outputs, shape)
-        return together, ModelCache(caches)
+        cut = by_length if skip_padding and plain else whole
+        groups = cut(given, tokens, self.backend)
+        outputs, caches = zip(*(self.forward_group(group, rng, evaluate, output_hidden_states,
+                                                   output_attentions) for group in groups.parts),
+                              strict=True)
+        hidden = groups.join_tokens([out.last_hidden_state for out in outputs])
+        pooled = None
+        if self.pooler:
+            pooled = groups.join_sequences([out.pooler_output for out in outputs])
+        return (BaseModelOutputWithPooling(hidden, pooled, outputs[0].hidden_states,
+                                           outputs[0].attentions),
+                ModelCache(groups, list(caches)))
 
     def forward_group(self, group: Group, rng: np.random.Generator | None, evaluate: bool,
                       output_hidden_states: bool, output_attentions: bool,
@@ -109,34 +114,20 @@ class AlbertModel(PreTrainedModel):
                                            as_tuple(attentions)),
                 GroupCache(embeddings, encoder, pooler, first, asked, x.shape))
 
-    def put_together(self, groups: list[Group], outputs: list[BaseModelOutputWithPooling],
-                     shape: tuple[int, int]) -> BaseModelOutputWithPooling:
-        """The outputs of all groups in the order of the batch; 0 where no group has a column."""
-        asked = sum(len(group.asked) for group in groups if group.asked is not None)
-        rows = shape if groups[0].asked is None else (asked,)
-        hidden = self.zeros(*rows, self.config.hidden_size)                 # [B, T, H] or [M, H]
-        pooled = self.zeros(shape[0], self.config.hidden_size) if self.pooler else None
-        for group, out in zip(groups, outputs, strict=True):
-            hidden[self.place(group)] = out.last_hidden_state
-            if pooled is not None:
-                pooled[self.backend.asarray(group.sequences)] = out.pooler_output
-        return BaseModelOutputWithPooling(hidden, pooled)
-
     def backward(self, d_hidden: Array | None, d_pooled: Array | None,  # type: ignore[override]
                  cache: ModelCache) -> Array | None:
         """The gradients of last_hidden_state and of pooler_output [B, H], None where nothing
         depends on one. Returns that of inputs_embeds [B, T, E], if they were given."""
-        if len(cache.groups) == 1:
-            return self.backward_group(d_hidden, d_pooled, cache.groups[0][1])
-        for group, part in cache.groups:
-            self.backward_group(
-                None if d_hidden is None else d_hidden[self.place(group)],
-                None if d_pooled is None else d_pooled[self.backend.asarray(group.sequences)], part)
-        return None
+        d_embeds = None
+        for group, part in zip(cache.groups.parts, cache.caches, strict=True):
+            d_embeds = self.backward_group(
+                None if d_hidden is None else d_hidden[group.places],
+                None if d_pooled is None else d_pooled[group.sequences], part)
+        return d_embeds
 
     def backward_group(self, d_hidden: Array | None, d_pooled: Array | None,
                        cache: GroupCache) -> Array | None:
-        dx = self.zeros(*cache.shape)
+        dx = self.backend.xp.zeros(cache.shape, self.dtype)
         if d_hidden is not None:
             dx[cache.asked] += d_hidden
         if d_pooled is not None and self.pooler and cache.pooler:
@@ -154,16 +145,6 @@ class AlbertModel(PreTrainedModel):
         asarray = self.backend.asarray
         return (None if ids is None else asarray(ids), asarray(types), asarray(positions),
                 None if embeds is None else asarray(embeds, dtype=self.dtype), asarray(bias))
-
-    def place(self, group: Group) -> Any:
-        """Where the group's vectors are in last_hidden_state."""
-        asarray = self.backend.asarray
-        if group.asked is not None:
-            return asarray(group.asked)
-        return asarray(group.sequences), slice(group.length)
-
-    def zeros(self, *shape: int) -> Array:
-        return self.backend.xp.zeros(shape, self.dtype)
 
 
 def check_tokens(tokens: Any, places: int) -> np.ndarray:

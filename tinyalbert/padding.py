@@ -12,61 +12,89 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .backend import Array, Backend
 from .inputs import Inputs
 
-GROUP_TOKENS = 1024         # a group of fewer gains less than its many small steps cost
+PADDING = 64        # tokens: as much work as one more group
 
 
 class Group(NamedTuple):
     """Some sequences of a batch, without the columns that hold none of their tokens."""
 
     inputs: Inputs
-    tokens: np.ndarray | None   # [m] those that the caller asks about, counted in the group
-    sequences: np.ndarray       # [b] which of the B these are
-    length: int                 # of the T columns, the first ones
-    asked: np.ndarray | None    # [m] where they stand in the caller's list
+    tokens: np.ndarray | None       # [m] those that the caller asks about, counted in the group
+    sequences: Any                  # [b] which of the B these are
+    places: Any                     # of its vectors among the batch's, [B, T, ...] or [M, ...]
 
 
-def by_length(inputs: Inputs, tokens: np.ndarray | None) -> list[Group]:
-    """The batch in groups, the shortest sequences first; all in one where that saves little."""
+class Groups(NamedTuple):
+    """A batch in groups, to be put together again."""
+
+    parts: list[Group]
+    shape: tuple[int, ...]          # B, T; M of the tokens asked about
+    backend: Backend
+
+    def join_tokens(self, vectors: list[Array]) -> Array:
+        """The groups' [b, t, H], or [m, H], as [B, T, H] or [M, H]; 0 in columns of no group."""
+        return self.join(vectors, self.shape, [group.places for group in self.parts])
+
+    def join_sequences(self, vectors: list[Array]) -> Array:
+        """The groups' [b, H] as [B, H]."""
+        batch = sum(len(array) for array in vectors)
+        return self.join(vectors, (batch,), [group.sequences for group in self.parts])
+
+    def join(self, vectors: list[Array], shape: tuple[int, ...], places: list[Any]) -> Array:
+        if places[0] is ...:                                    # the batch itself
+            return vectors[0]
+        joined = self.backend.xp.zeros((*shape, vectors[0].shape[-1]), vectors[0].dtype)
+        for place, array in zip(places, vectors, strict=True):
+            joined[place] = array
+        return joined
+
+
+def by_length(inputs: Inputs, tokens: np.ndarray | None, backend: Backend) -> Groups:
+    """The longest sequences first, no group with more padding than PADDING."""
     used = inputs.attention_mask == 1                                       # [B, T]
-    batch, longest = used.shape
-    if batch * longest < 2 * GROUP_TOKENS:
-        return [whole(inputs, tokens)]
+    batch, columns = used.shape
     if tokens is not None:                      # somebody may ask about padding
         used = used.copy()
         used.reshape(-1)[tokens] = True
     # To the last token; a sequence without one attends to all its padding alike, and keeps it.
-    lengths = longest - used[:, ::-1].argmax(1)                             # [B]
-    order = np.argsort(lengths, kind="stable")
-    groups, start = [], 0
-    for end in range(1, batch + 1):
-        length = int(lengths[order[end - 1]])
-        if (end - start) * length >= GROUP_TOKENS or end == batch:
-            groups.append(cut(inputs, tokens, order[start:end], length))
-            start = end
-    kept = sum(len(group.sequences) * group.length for group in groups)
-    return groups if kept < 0.9 * batch * longest else [whole(inputs, tokens)]
+    lengths = columns - used[:, ::-1].argmax(1)                             # [B]
+    order = np.argsort(-lengths, kind="stable")
+    starts, padding = [0], 0
+    for i, sequence in enumerate(order):
+        padding += lengths[order[starts[-1]]] - lengths[sequence]
+        if padding > PADDING:
+            starts.append(i)
+            padding = 0
+    longest = int(lengths[order[0]])
+    if len(starts) == 1 and batch * (columns - longest) <= PADDING:
+        return whole(inputs, tokens, backend)
+    parts = [cut(inputs, tokens, sequences, int(lengths[sequences[0]]), backend)
+             for sequences in np.split(order, starts[1:])]
+    return Groups(parts, used.shape if tokens is None else (len(tokens),), backend)
 
 
-def whole(inputs: Inputs, tokens: np.ndarray | None) -> Group:
-    batch, length = inputs.attention_mask.shape
-    return Group(inputs, tokens, np.arange(batch), length,
-                 None if tokens is None else np.arange(len(tokens)))
+def whole(inputs: Inputs, tokens: np.ndarray | None, backend: Backend) -> Groups:
+    """The batch as it is."""
+    return Groups([Group(inputs, tokens, ..., ...)], inputs.attention_mask.shape, backend)
 
 
-def cut(inputs: Inputs, tokens: np.ndarray | None, sequences: np.ndarray, length: int) -> Group:
+def cut(inputs: Inputs, tokens: np.ndarray | None, sequences: np.ndarray, length: int,
+        backend: Backend) -> Group:
     """The group of these sequences."""
-    batch, longest = inputs.attention_mask.shape
-    columns: list[Any] = [
+    batch, columns = inputs.attention_mask.shape
+    fields: list[Any] = [
         None if array is None else
         array[:, :length] if len(array) < batch else array[sequences, :length]
         for array in inputs]
-    part = Inputs(*columns)
+    part, on_device = Inputs(*fields), backend.asarray(sequences)
     if tokens is None:
-        return Group(part, None, sequences, length, None)
-    place = np.full(batch, -1)
-    place[sequences] = np.arange(len(sequences))
-    sequence, column = np.divmod(tokens, longest)
-    asked = np.flatnonzero(place[sequence] >= 0)                            # [m]
-    return Group(part, place[sequence[asked]] * length + column[asked], sequences, length, asked)
+        return Group(part, None, on_device, (on_device, slice(length)))
+    row_of = np.full(batch, -1)
+    row_of[sequences] = np.arange(len(sequences))
+    sequence, column = np.divmod(tokens, columns)
+    asked = np.flatnonzero(row_of[sequence] >= 0)                           # [m]
+    return Group(part, row_of[sequence[asked]] * length + column[asked], on_device,
+                 backend.asarray(asked))

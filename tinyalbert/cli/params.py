@@ -20,7 +20,8 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ..config import LARGEST_SIZE, AnyConfig, config_from_dict
+from ..config import AnyConfig, config_from_dict
+from ..config_checks import LARGEST_SIZE
 from ..errors import InputError
 from ..files import read_json_object
 from .settings import HINTS, MODEL_HELP, add_flag, given_settings

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from ..config import AlbertConfig, check_keys
+from ..config import AlbertConfig
+from ..config_checks import check_keys
 from ..errors import InputError
 from ..files import read_json_object
 from ..pretraining.config import PretrainConfig

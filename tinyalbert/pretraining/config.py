@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
-from ..config import AlbertConfig, check_keys
+from ..config import AlbertConfig
+from ..config_checks import check_keys
 from ..data.masking import Masking, Strategy
 from ..data.segments import Objective, Segments
 from ..errors import InputError

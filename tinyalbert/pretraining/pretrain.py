@@ -39,6 +39,7 @@ from .trainer import Trainer, TrainingError
 
 __all__ = ["TrainingError", "pretrain"]
 Log = Callable[[str], Any]
+OF_CLASSIFIERS = ("id2label", "label2id", "problem_type")       # settings without use here
 TIMED_STEPS = 12        # how many steps the budget in minutes is estimated from
 
 
@@ -189,8 +190,8 @@ def introduce(trainer: Trainer, held_out: Shards, metrics: MetricsLog, total: in
     for line in metrics.kept:
         doctor.examine(line)
     for title, settings in (("model", trainer.model.config), ("training", config)):
-        log(f"{title}: " + ", ".join(f"{name}={value}" for name, value in
-                                     settings.to_dict().items()))
+        log(f"{title}: " + ", ".join(f"{name}={value}" for name, value in settings.to_dict().items()
+                                     if name not in OF_CLASSIFIERS))
     log(f"{start['parameters']:,} parameters, {start['train_tokens']:,} training tokens, "
         f"{total:,} steps of {config.batch_size * config.gradient_accumulation_steps} x "
         f"{config.max_seq_length} tokens; unigram level {doctor.entropy:.2f} nats")
