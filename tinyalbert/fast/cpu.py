@@ -59,7 +59,11 @@ def linear_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, A
     dy_rows, x_rows = rows_of(dy), rows_of(x)
     ones = np.ones(len(dy_rows), dy.dtype)
     dx = np.matmul(dy_rows, weight.T)
-    return dx.reshape(x.shape), np.matmul(x_rows.T, dy_rows), ones @ dy_rows
+    if weight.flags.c_contiguous:
+        d_weight = np.matmul(x_rows.T, dy_rows)
+    else:                               # a table turned over: laid out as it is, to be added to it
+        d_weight = np.matmul(dy_rows.T, x_rows).T
+    return dx.reshape(x.shape), d_weight, ones @ dy_rows
 
 
 def gelu(x: Array) -> tuple[Array, tuple[Array, Array]]:
