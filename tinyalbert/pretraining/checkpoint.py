@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from ..errors import InputError
 from ..files import write_atomically
+from ..weights import serialize
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
 PARTIAL = ".partial"
@@ -43,7 +44,7 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, keep: int) -> Pa
     step, model, optimizer, state = checkpoint
     folder = directory / f"step-{step:08}"
     partial = folder.with_name(folder.name + PARTIAL)
-    files = dict(zip(FILES, (to_safetensors(model), to_safetensors(optimizer),
+    files = dict(zip(FILES, (b"".join(serialize(model)), b"".join(serialize(optimizer)),
                              to_json({"step": step, "state": state})), strict=True))
     files["crc32.json"] = to_json(checksums(files))
     try:
@@ -103,12 +104,6 @@ def list_checkpoints(directory: Path) -> list[Path]:
 
 def checksums(files: dict[str, bytes]) -> dict[str, int]:
     return {name: zlib.crc32(content) for name, content in files.items()}
-
-
-def to_safetensors(tensors: dict[str, np.ndarray]) -> bytes:
-    """The file as Transformers writes it: contiguous tensors and the format that it asks for."""
-    return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
-                metadata={"format": "pt"})
 
 
 def to_json(value: Any) -> bytes:
