@@ -27,8 +27,8 @@ from tinyalbert.data.segments import Segments
 from tinyalbert.data.shards import build_shards
 from tinyalbert.pretraining.config import PRESETS
 from tinyalbert.pretraining.pretrain import pretrain
-from tinyalbert.pretraining.run import read_metrics
 from tinyalbert.tokenization.albert import AlbertTokenizer
+from tinyalbert.training.metrics_log import read_metrics
 
 
 def peer_side(run: Path, corpus: str, minutes: float) -> dict[str, float]:

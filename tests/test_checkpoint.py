@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tinyalbert.errors import InputError
-from tinyalbert.pretraining.checkpoint import (
+from tinyalbert.training.checkpoint import (
     Checkpoint,
     list_checkpoints,
     load_checkpoint,

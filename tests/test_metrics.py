@@ -12,8 +12,8 @@ import pytest
 
 from tinyalbert.data.batches import Batch
 from tinyalbert.errors import InputError
-from tinyalbert.pretraining.metrics import Means, MetricsLog, accuracy
-from tinyalbert.pretraining.run import read_metrics
+from tinyalbert.pretraining.metrics import Means, accuracy
+from tinyalbert.training.metrics_log import MetricsLog, read_metrics
 
 
 def batch(labels: list[list[int]], orders: list[int], tokens: int) -> Batch:

@@ -18,8 +18,9 @@ from tinyalbert.errors import InputError
 from tinyalbert.optim import learning_rate
 from tinyalbert.pretraining.config import PretrainConfig
 from tinyalbert.pretraining.pretrain import pretrain
-from tinyalbert.pretraining.run import load_run, read_metrics
+from tinyalbert.pretraining.run import load_run
 from tinyalbert.pretraining.trainer import EVAL_PASSES
+from tinyalbert.training.metrics_log import read_metrics
 
 
 def test_the_folder(finished: Path, corpus: Path) -> None:

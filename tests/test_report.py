@@ -18,9 +18,10 @@ from tiny import randomize, tiny_config
 from tinyalbert.data.corpus import read_documents
 from tinyalbert.data.shards import build_shards
 from tinyalbert.errors import InputError
+from tinyalbert.files import write_json
 from tinyalbert.params import parameter_totals
 from tinyalbert.pretraining.config import PRESETS, PretrainConfig
-from tinyalbert.pretraining.run import save_model, write_json
+from tinyalbert.pretraining.run import save_model
 from tinyalbert.report import figures, introspection
 from tinyalbert.report.page import command, write_report
 from tinyalbert.report.samples import held_out_samples

@@ -19,8 +19,8 @@ from nonsense import SYLLABLES
 from tinyalbert.config import AlbertConfig
 from tinyalbert.pretraining.config import PretrainConfig
 from tinyalbert.pretraining.pretrain import pretrain
-from tinyalbert.pretraining.run import read_metrics
 from tinyalbert.pretraining.trainer import Trainer
+from tinyalbert.training.metrics_log import read_metrics
 
 MODEL = AlbertConfig(
     vocab_size=36, embedding_size=16, hidden_size=32, num_hidden_layers=2, num_attention_heads=2,

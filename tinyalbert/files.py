@@ -42,3 +42,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path} must hold a JSON object, not a {type(values).__name__}")
     return values
+
+
+def write_json(path: Path, values: Any) -> None:
+    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())

@@ -4,5 +4,5 @@
     pretrain.py       the whole run, in a straight line
     trainer.py        one step, the evaluation, and what is saved
     convergence.py    says in words whether it learns
-    metrics.py, checkpoint.py, run.py    what a run leaves on the disk
+    metrics.py, run.py    what a run leaves on the disk
 """

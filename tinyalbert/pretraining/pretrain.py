@@ -7,16 +7,11 @@ The steps themselves are in trainer.py; here is what comes before, between and a
 
 from __future__ import annotations
 
-import os
-import signal
 import statistics
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
@@ -26,15 +21,16 @@ from ..data.batches import PretrainingBatches, held_out_batches
 from ..data.corpus import read_documents
 from ..data.shards import Shards, build_shards
 from ..errors import InputError
-from ..files import read_json_object
+from ..files import read_json_object, write_json
 from ..tasks import AlbertForPreTraining
 from ..tokenization.albert import AlbertTokenizer
 from ..tokenization.training import train_tokenizer
-from .checkpoint import list_checkpoints, load_checkpoint
+from ..training.checkpoint import list_checkpoints, load_checkpoint
+from ..training.interrupt import stop_requests
+from ..training.metrics_log import MetricsLog
 from .config import PretrainConfig
 from .convergence import ConvergenceDoctor, unigram_entropy
-from .metrics import MetricsLog
-from .run import save_config, write_json
+from .run import save_config
 from .trainer import Trainer, TrainingError
 
 __all__ = ["TrainingError", "pretrain"]
@@ -205,28 +201,3 @@ def summary(line: dict[str, Any]) -> str:
         parts.append(f"order {line['sentence_order_accuracy']:.1%}")
     parts.append(f"{line['tokens_per_second'] / 1000:.1f}k tokens/s")
     return ", ".join(parts)
-
-
-@contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """A list that becomes non-empty when Ctrl-C or SIGTERM arrives, so that the step in progress
-    can end and be saved. A second one interrupts at once. Only Python's main thread can listen."""
-    received: list[int] = []
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-        # Not through sys.stderr: the signal may have come while that was being written to.
-        os.write(2, b"\nstopping after this step; once more to stop at once, without saving\n")
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {number: signal.signal(number, on_signal)
-              for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

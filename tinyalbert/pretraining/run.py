@@ -10,13 +10,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..config import AlbertConfig
 from ..errors import InputError
-from ..files import write_atomically
 from ..tasks import AlbertForPreTraining
 
 if TYPE_CHECKING:
@@ -46,21 +44,3 @@ def load_run(run: str | Path, *,
         raise InputError(f"{run} holds no model.safetensors: its training has not saved one yet")
     return (AlbertForPreTraining.from_pretrained(run, backend=backend),
             AlbertTokenizer.from_pretrained(run))
-
-
-def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a last line that a crash cut short is left out."""
-    path = run / "metrics.jsonl"
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    metrics = []
-    for number, line in enumerate(lines, 1):
-        try:
-            metrics.append(json.loads(line))
-        except ValueError as error:
-            if number < len(lines):
-                raise InputError(f"{path}, line {number} is not JSON: {error}") from error
-    return metrics
-
-
-def write_json(path: Path, values: Any) -> None:
-    write_atomically(path, (json.dumps(values, indent=2) + "\n").encode())

@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..functional import IGNORED
 from ..optim import OPTIMIZERS, clip_by_global_norm, learning_rate
 from ..tasks import AlbertForPreTraining
-from .checkpoint import Checkpoint, list_checkpoints, save_checkpoint
+from ..training.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
 from .config import PretrainConfig
 from .metrics import Means
 from .run import save_model

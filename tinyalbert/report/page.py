@@ -23,9 +23,10 @@ from ..files import write_atomically
 from ..fill_mask import Candidate, fill_mask
 from ..params import parameter_table, parameter_totals
 from ..pretraining.config import PRESETS, PretrainConfig
-from ..pretraining.run import load_run, read_metrics
+from ..pretraining.run import load_run
 from ..tasks import AlbertForPreTraining
 from ..tokenization.albert import AlbertTokenizer
+from ..training.metrics_log import read_metrics
 from . import figures, introspection
 from .samples import PROMPTS, held_out_samples
 from .verdict import TASKS, measurements, verdict
