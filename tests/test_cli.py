@@ -109,7 +109,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 @pytest.mark.parametrize(("raised", "status", "message"), [
     (KeyboardInterrupt(), 130, "interrupted\n"),
-    (tinyalbert.pretraining.pretrain.TrainingError("step 3: lost"), 1, "error: step 3: lost\n"),
+    (tinyalbert.training.numbers.TrainingError("step 3: lost"), 1, "error: step 3: lost\n"),
 ])
 def test_endings(raised: BaseException, status: int, message: str, corpus: Path, tmp_path: Path,
                  monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

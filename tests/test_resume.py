@@ -32,10 +32,11 @@ import tinyalbert
 from tinyalbert.config import AlbertConfig
 from tinyalbert.errors import InputError
 from tinyalbert.optim import learning_rate
-from tinyalbert.pretraining.pretrain import TrainingError, pretrain
+from tinyalbert.pretraining.pretrain import pretrain
 from tinyalbert.pretraining.run import load_run
 from tinyalbert.pretraining.trainer import Trainer
 from tinyalbert.training.metrics_log import read_metrics
+from tinyalbert.training.numbers import TrainingError
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

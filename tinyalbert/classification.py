@@ -37,9 +37,10 @@ class AlbertForSequenceClassification(AlbertForTask):
                                      config.classifier_dropout_rate, init)
 
     def forward(self, input_ids: Any = None, attention_mask: Any = None, token_type_ids: Any = None,
-                *, labels: Any = None, rng: Generator = None, evaluate: bool = False,
-                **options: Any) -> tuple[TaskOutput, TaskCache]:
-        """labels [B] of classes, -100 not asked; numbers [B] or [B, K]. logits [B, K]."""
+                *, labels: Any = None, class_weights: Any = None, rng: Generator = None,
+                evaluate: bool = False, **options: Any) -> tuple[TaskOutput, TaskCache]:
+        """labels [B] of classes, -100 not asked; numbers [B] or [B, K]. logits [B, K].
+        class_weights [K]: how much a label weighs in the loss, where it is one of K."""
         shape = batch_shape(input_ids, options.get("inputs_embeds"))
         labels = None if labels is None else self.check_labels(labels, shape[0])
         tokens = None if options.get("output_hidden_states") else NO_TOKENS
@@ -49,7 +50,10 @@ class AlbertForSequenceClassification(AlbertForTask):
         loss, loss_cache = None, None
         if labels is not None:
             kind = self.problem_type(labels)
-            loss, loss_cache = F.LOSSES[kind][0](logits, self.backend.asarray(labels))
+            if kind == "single_label_classification":
+                loss, loss_cache = self.cross_entropy(logits, labels, class_weights)
+            else:
+                loss, loss_cache = F.LOSSES[kind][0](logits, self.backend.asarray(labels))
             loss_cache = kind, loss_cache
         return (TaskOutput(loss, logits, out.hidden_states, out.attentions),
                 TaskCache(albert, (head,), (loss_cache,)))

@@ -7,7 +7,8 @@
 parameters or keeps state. These are the textbook versions; `@accelerated` lets a faster twin from
 `tinyalbert/fast/` serve a call (the twin has the same name, and this text is its test oracle).
 
-Letters: B batch, T tokens, H hidden, N heads, D head size, V vocabulary, M masked positions.
+Letters: B batch, T tokens, Q of them that ask, H hidden, N heads, D head size, V vocabulary,
+M masked positions.
 """
 
 from __future__ import annotations
@@ -176,12 +177,12 @@ def softmax_backward(d_probs: Array, probs: Array) -> Array:
 
 
 class AttentionCache(NamedTuple):
-    query: Array                # [B, N, T, D]
+    query: Array                # [B, N, Q, D]
     key: Array                  # [B, N, T, D]
     value: Array                # [B, N, T, D]
-    probs: Array                # [B, N, T, T] before dropout
-    dropped: Array              # [B, N, T, T] after dropout
-    scale: Array | None         # [B, N, T, T] what dropout multiplied by
+    probs: Array                # [B, N, Q, T] before dropout
+    dropped: Array              # [B, N, Q, T] after dropout
+    scale: Array | None         # [B, N, Q, T] what dropout multiplied by
 
 
 @accelerated
@@ -189,23 +190,24 @@ def attention(query: Array, key: Array, value: Array, bias: Array, p: float,
               rng: np.random.Generator | None) -> tuple[Array, AttentionCache]:
     """softmax(Q Kᵀ/√D + bias) V, for every head of every sequence.
 
-    query, key, value [B, N, T, D]; bias [B, 1, 1, T], 0 for a real token and -10000 for padding.
-    The bias is finite on purpose: a row that may look at nothing attends to everything alike
-    instead of becoming 0/0. Returns context [B, N, T, D].
+    query [B, N, Q, D] of as many tokens as ask, all T of them or fewer; key, value [B, N, T, D];
+    bias [B, 1, 1, T], or [B, 1, Q, T] where every query has its own: 0 for a token that may be
+    looked at, -10000 for one that may not. The bias is finite on purpose: a row that may look at
+    nothing attends to everything alike instead of becoming 0/0. Returns context [B, N, Q, D].
     """
-    scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]) + bias   # [B, N, T, T]
+    scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]) + bias   # [B, N, Q, T]
     probs = softmax(scores)
     dropped, scale = dropout(probs, p, rng)
-    context = dropped @ value                                                   # [B, N, T, D]
+    context = dropped @ value                                                   # [B, N, Q, D]
     return context, AttentionCache(query, key, value, probs, dropped, scale)
 
 
 @accelerated
 def attention_backward(d_context: Array, cache: AttentionCache) -> tuple[Array, Array, Array]:
-    """The forward's five lines in reverse. Returns dQ, dK, dV [B, N, T, D]."""
+    """The forward's five lines in reverse. Returns dQ [B, N, Q, D], dK, dV [B, N, T, D]."""
     query, key, value, probs, dropped, scale = cache
     d_value = dropped.swapaxes(-1, -2) @ d_context                              # [B, N, T, D]
-    d_dropped = d_context @ value.swapaxes(-1, -2)                              # [B, N, T, T]
+    d_dropped = d_context @ value.swapaxes(-1, -2)                              # [B, N, Q, T]
     d_probs = dropout_backward(d_dropped, scale)
     d_scores = softmax_backward(d_probs, probs) / math.sqrt(query.shape[-1])
     return d_scores @ key, d_scores.swapaxes(-1, -2) @ query, d_value
@@ -219,19 +221,19 @@ IGNORED = -100      # the label that asks for nothing, as in PyTorch
 class CrossEntropyCache(NamedTuple):
     probs: Array       # [M, V]
     targets: Array     # [M] the labels, 0 where ignored
-    weights: Array     # [M] 1/count where a label is asked for, 0 where ignored
+    weights: Array     # [M] they add up to 1; 0 where ignored
 
 
 @accelerated
-def cross_entropy(logits: Array, labels: Array) -> tuple[Array, CrossEntropyCache]:
+def cross_entropy(logits: Array, labels: Array, class_weights: Array | None = None,
+                  ) -> tuple[Array, CrossEntropyCache]:
     """L = -mean log softmax(logits)[label] in nats, over the labels that are not IGNORED.
 
-    logits [M, V], labels [M] integers; L is 0 where nothing is asked for.
+    logits [M, V], labels [M] integers; L is 0 where nothing is asked for. class_weights [V]: a
+    label weighs as much as its class, Σ w log p / Σ w, so that rare classes are heard.
     """
     xp = array_module(logits)
-    asked = (labels != IGNORED).astype(logits.dtype)                            # [M]
-    weights = asked / xp.maximum(asked.sum(), 1)                                # [M]
-    targets = xp.where(labels == IGNORED, 0, labels)                            # [M]
+    targets, weights = label_weights(logits, labels, class_weights)             # [M], [M]
     shifted = logits - logits.max(-1, keepdims=True)                            # [M, V]
     e = xp.exp(shifted)
     normalizer = e.sum(-1, keepdims=True)                                       # [M, 1]
@@ -239,8 +241,20 @@ def cross_entropy(logits: Array, labels: Array) -> tuple[Array, CrossEntropyCach
     return -(weights * log_probs).sum(), CrossEntropyCache(e / normalizer, targets, weights)
 
 
+def label_weights(logits: Array, labels: Array,
+                  class_weights: Array | None) -> tuple[Array, Array]:
+    """The labels with 0 where they are IGNORED, and each one's share of the mean, 0 there."""
+    xp = array_module(logits)
+    targets = xp.where(labels == IGNORED, 0, labels)                            # [M]
+    weights = (labels != IGNORED).astype(logits.dtype)                          # [M]
+    if class_weights is not None:
+        weights = weights * class_weights[targets]
+    total = weights.sum()
+    return targets, weights / xp.where(total > 0, total, 1)
+
+
 def cross_entropy_backward(d_loss: Array | float, cache: CrossEntropyCache) -> Array:
-    """d logits = d_loss (p - onehot(label)) / count; rows that are ignored get 0."""
+    """d logits = d_loss (p - onehot(label)) · weight; rows that are ignored get 0."""
     probs, targets, weights = cache
     factor = weights * d_loss                                                   # [M]
     d_logits = probs * factor[:, None]                                          # [M, V]

@@ -39,13 +39,16 @@ class AdamW:
 
     parameters: `model.named_parameters()`. weight_decay: λ. exclude: a regular expression; the
     parameters whose name matches are not decayed. bias_correction: divide m and v by 1 - βᵗ.
+    rates: what to multiply lr by for a parameter, by name; 1 for those that are not named.
     """
 
     def __init__(self, parameters: Mapping[str, Parameter], *,
                  betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-6,
                  weight_decay: float = 0.01, bias_correction: bool = False,
-                 exclude: str | None = EXCLUDED) -> None:
+                 exclude: str | None = EXCLUDED,
+                 rates: Mapping[str, float] | None = None) -> None:
         self.parameters = dict(parameters)
+        self.rates = rates or {}
         self.betas, self.eps, self.weight_decay = betas, eps, weight_decay
         self.bias_correction = bias_correction
         self.excluded = {name for name in self.parameters if exclude and re.search(exclude, name)}
@@ -63,7 +66,7 @@ class AdamW:
                                correction1, correction2)
             if self.weight_decay and name not in self.excluded:
                 update += self.weight_decay * p.data
-            update *= lr * self.trust_ratio(name, p.data, update)
+            update *= lr * self.rates.get(name, 1.0) * self.trust_ratio(name, p.data, update)
             p.data -= update
 
     def trust_ratio(self, name: str, data: Array, update: Array) -> Array | float:

@@ -31,7 +31,7 @@ from .backend import Array
 from .config import AnyConfig
 from .errors import InputError
 from .heads import AlbertMLMHead
-from .inputs import batch_shape, check_labels
+from .inputs import batch_shape, check_labels, check_targets
 from .layer import Initializer
 from .layers import Classifier
 from .model import AlbertModel, ModelCache
@@ -65,11 +65,22 @@ class AlbertForTask(PreTrainedModel):
         """Evaluate: the arguments of `forward`; no dropout, no cache, logits for every token."""
         return self.forward(*inputs, **options, evaluate=True)[0]
 
-    def cross_entropy(self, logits: Array, labels: np.ndarray | None) -> tuple[Any, Any]:
+    def cross_entropy(self, logits: Array, labels: np.ndarray | None,
+                      class_weights: Any = None) -> tuple[Any, Any]:
         if labels is None:
             return None, None
         return F.cross_entropy(logits.reshape(-1, logits.shape[-1]),
-                               self.backend.asarray(labels.reshape(-1)))
+                               self.backend.asarray(labels.reshape(-1)),
+                               self.check_class_weights(class_weights, logits.shape[-1]))
+
+    def check_class_weights(self, class_weights: Any, classes: int) -> Array | None:
+        """[K] on the device; InputError unless it is a number >= 0 for each label."""
+        if class_weights is None:
+            return None
+        weights = check_targets("class_weights", class_weights, (classes,), self.dtype)
+        if weights.min() < 0:
+            raise InputError("class_weights must not be negative")
+        return self.backend.asarray(weights)
 
     def asked(self, labels: np.ndarray | None, evaluate: bool,
               options: dict[str, Any]) -> tuple[Any, Any]:
@@ -158,10 +169,10 @@ class AlbertForTokenLabels(AlbertForTask):
         raise NotImplementedError
 
     def forward(self, input_ids: Any = None, attention_mask: Any = None, token_type_ids: Any = None,
-                *, labels: Any = None, rng: Generator = None, evaluate: bool = False,
-                **options: Any) -> tuple[TaskOutput, TaskCache]:
+                *, labels: Any = None, class_weights: Any = None, rng: Generator = None,
+                evaluate: bool = False, **options: Any) -> tuple[TaskOutput, TaskCache]:
         """labels [B, T], -100 where none is asked for. logits [B, T, K], or with labels [M, K] of
-        the M labelled tokens."""
+        the M labelled tokens. class_weights [K]: how much a label weighs in the loss."""
         shape = batch_shape(input_ids, options.get("inputs_embeds"))
         layer, num_labels = self.head()
         tokens, labels = self.asked(check_labels("labels", labels, shape, num_labels), evaluate,
@@ -169,7 +180,7 @@ class AlbertForTokenLabels(AlbertForTask):
         out, albert = self.albert.forward(input_ids, attention_mask, token_type_ids, tokens=tokens,
                                           rng=rng, evaluate=evaluate, **options)
         logits, head = layer.forward(out.last_hidden_state, rng=rng)
-        loss, loss_cache = self.cross_entropy(logits, labels)
+        loss, loss_cache = self.cross_entropy(logits, labels, class_weights)
         return (TaskOutput(loss, logits, out.hidden_states, out.attentions),
                 TaskCache(albert, (head,), (loss_cache,)))
 

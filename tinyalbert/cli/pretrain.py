@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int | None:
     corpus_files(config.corpus)         # better to fail now than after a folder is made or emptied
     get_backend(config.backend)
     prepare_folder(out, resume=args.resume, overwrite=args.overwrite)
-    from ..pretraining.pretrain import TrainingError, pretrain
+    from ..pretraining.pretrain import pretrain
+    from ..training.numbers import TrainingError
     try:
         pretrain(out, model_config, config, resume=args.resume)
     except TrainingError as error:

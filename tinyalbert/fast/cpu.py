@@ -120,37 +120,37 @@ def layer_norm_backward(dy: Array, cache: F.LayerNormCache) -> tuple[Array, Arra
 
 def attention(query: Array, key: Array, value: Array, bias: Array, p: float,
               rng: np.random.Generator | None) -> tuple[Array, F.AttentionCache]:
-    batch, heads, tokens, size = query.shape
-    probs = np.empty((batch, heads, tokens, tokens), query.dtype)
+    batch, heads, queries, size = query.shape
+    probs = np.empty((batch, heads, queries, key.shape[2]), query.dtype)
     scale = F.dropout_scale(probs, p, rng)
     dropped = probs if scale is None else np.empty_like(probs)
     context = empty_heads(query)
     factor = query.dtype.type(1 / math.sqrt(size))
-    biases = np.broadcast_to(bias, (batch, 1, 1, tokens)).reshape(batch, tokens)    # [B, T]
+    biases = np.ascontiguousarray(bias[:, 0])                           # [B, 1, T] or [B, Q, T]
+    biases = np.broadcast_to(biases, (batch, *biases.shape[1:]))
     softmax = block_of("softmax", query)
 
     def block(s: slice) -> None:
-        np.matmul(query[s], key[s].swapaxes(-1, -2), out=probs[s])      # [b, N, T, T]
+        np.matmul(query[s], key[s].swapaxes(-1, -2), out=probs[s])      # [b, N, Q, T]
         softmax(rows_of(probs[s]), factor, biases[s])
         if scale is not None:
             np.multiply(probs[s], scale[s], out=dropped[s])
         np.matmul(dropped[s], value[s], out=context[s])
 
     with one_blas_thread():
-        for_blocks(batch, heads * tokens * tokens * query.itemsize, block)
+        for_blocks(batch, probs[0].nbytes, block)
     return context, F.AttentionCache(query, key, value, probs, dropped, scale)
 
 
 def attention_backward(d_context: Array, cache: F.AttentionCache) -> tuple[Array, Array, Array]:
     query, key, value, probs, dropped, scale = cache
-    batch, heads, tokens, size = query.shape
-    d_query, d_key, d_value = empty_heads(query), empty_heads(query), empty_heads(query)
-    factor = query.dtype.type(1 / math.sqrt(size))
+    d_query, d_key, d_value = empty_heads(query), empty_heads(key), empty_heads(value)
+    factor = query.dtype.type(1 / math.sqrt(query.shape[-1]))
     softmax_backward = block_of("softmax_backward", query)
 
     def block(s: slice) -> None:
         np.matmul(dropped[s].swapaxes(-1, -2), d_context[s], out=d_value[s])
-        d_scores = np.empty(probs[s].shape, probs.dtype)                    # [b, N, T, T]
+        d_scores = np.empty(probs[s].shape, probs.dtype)                    # [b, N, Q, T]
         np.matmul(d_context[s], value[s].swapaxes(-1, -2), out=d_scores)
         if scale is not None:
             d_scores *= scale[s]
@@ -159,7 +159,7 @@ def attention_backward(d_context: Array, cache: F.AttentionCache) -> tuple[Array
         np.matmul(d_scores.swapaxes(-1, -2), query[s], out=d_key[s])
 
     with one_blas_thread():
-        for_blocks(batch, heads * tokens * tokens * query.itemsize, block)
+        for_blocks(len(probs), probs[0].nbytes, block)
     return d_query, d_key, d_value
 
 
@@ -169,10 +169,9 @@ def empty_heads(x: Array) -> Array:
     return np.empty((batch, tokens, heads, size), x.dtype).swapaxes(1, 2)
 
 
-def cross_entropy(logits: Array, labels: Array) -> tuple[Array, F.CrossEntropyCache]:
-    asked = (labels != F.IGNORED).astype(logits.dtype)
-    weights = asked / max(asked.sum(), 1)
-    targets = np.where(labels == F.IGNORED, 0, labels)
+def cross_entropy(logits: Array, labels: Array, class_weights: Array | None = None,
+                  ) -> tuple[Array, F.CrossEntropyCache]:
+    targets, weights = F.label_weights(logits, labels, class_weights)
     probs, log_probs = new(logits), np.empty(len(logits), logits.dtype)
 
     def block(s: slice) -> None:

@@ -5,7 +5,7 @@ Each field is a flag of `tinyalbert pretrain` and a key of a config file.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from ..config import AlbertConfig
@@ -15,13 +15,9 @@ from ..data.segments import Objective, Segments
 from ..errors import InputError
 from ..optim import Schedule
 from ..published import PUBLISHED
+from ..training.settings import setting
 
 Optimizer = Literal["adamw", "lamb"]
-
-
-def setting(default: Any, help: str) -> Any:
-    """A field with its one-line explanation, which `--help` prints."""
-    return field(default=default, metadata={"help": help})
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,8 @@ from ..training.metrics_log import MetricsLog
 from .config import PretrainConfig
 from .convergence import ConvergenceDoctor, unigram_entropy
 from .run import save_config
-from .trainer import Trainer, TrainingError
+from .trainer import Trainer
 
-__all__ = ["TrainingError", "pretrain"]
 Log = Callable[[str], Any]
 OF_CLASSIFIERS = ("id2label", "label2id", "problem_type")       # settings without use here
 TIMED_STEPS = 12        # how many steps the budget in minutes is estimated from

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import array_module
 from ..config import AlbertConfig
 from ..data.batches import Batch, Cursor, PretrainingBatches, held_out_batches
 from ..data.masking import REFERENCE_MASKING, Masking
@@ -22,16 +21,13 @@ from ..functional import IGNORED
 from ..optim import OPTIMIZERS, clip_by_global_norm, learning_rate
 from ..tasks import AlbertForPreTraining
 from ..training.checkpoint import Checkpoint, list_checkpoints, save_checkpoint
+from ..training.numbers import TrainingError, not_finite
 from .config import PretrainConfig
 from .metrics import Means
 from .run import save_model
 
 EVAL_PASSES = 3 # over the held-out text: one draws too few of its documents short
 DROPOUT = 3     # what a random stream is for: 0, 1 and 2 are taken by the batches
-
-
-class TrainingError(RuntimeError):
-    """The numbers went wrong. The message names the step, the tensor and the last checkpoint."""
 
 
 class Trainer:
@@ -94,12 +90,8 @@ class Trainer:
 
     def what_broke(self) -> str:
         """One sentence about a loss or a gradient that is not a number: which tensor, what now."""
-        where = "the gradient" if np.isfinite(self.means.sums["loss"]) else "the loss"
-        for kind, of in (("grad", "the gradient of "), ("data", "")):
-            for name, parameter in self.optimizer.parameters.items():
-                values = getattr(parameter, kind)
-                if not array_module(values).isfinite(values).all():
-                    where = of + name
+        where = not_finite(self.optimizer.parameters) or (
+            "the gradient" if np.isfinite(self.means.sums["loss"]) else "the loss")
         kept = list_checkpoints(self.run / "checkpoints")
         again = f"go on from {kept[-1]} with --resume and" if kept else "begin again with"
         return (f"step {self.steps + 1}: {where} is no longer a finite number; {again} a lower "
