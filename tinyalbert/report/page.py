@@ -7,19 +7,15 @@ verdict.py, the look of the page in page.html, the drawing in figures.py.
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 import shlex
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..config import AlbertConfig
 from ..errors import InputError
-from ..files import write_atomically
 from ..fill_mask import Candidate, fill_mask
 from ..params import parameter_table, parameter_totals
 from ..pretraining.config import PRESETS, PretrainConfig
@@ -28,11 +24,9 @@ from ..tasks import AlbertForPreTraining
 from ..tokenization.albert import AlbertTokenizer
 from ..training.metrics_log import read_metrics
 from . import figures, introspection
+from .elements import picture, table, write_page
 from .samples import PROMPTS, held_out_samples
 from .verdict import TASKS, measurements, verdict
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 NEUTRAL = "This is one of the sentences that we have to look at."
 
@@ -63,10 +57,7 @@ def write_report(run: str | Path, sentence: str | None = None) -> Path:
     else:
         body.append("<p class=muted>No model has been saved yet; its pictures come later.</p>")
     body += parameters(config) + settings(run, config, training)
-    page = Template(Path(__file__).with_name("page.html").read_text("utf-8")).substitute(
-        title=escape(f"{run.resolve().name}: {heading}"), body="\n".join(body))
-    write_atomically(run / "report.html", page.encode())
-    return run / "report.html"
+    return write_page(run, f"{run.resolve().name}: {heading}", body)
 
 
 def read_settings(run: Path) -> tuple[AlbertConfig, PretrainConfig]:
@@ -214,39 +205,7 @@ def command(run: Path, config: AlbertConfig, training: PretrainConfig) -> str:
     return shlex.join([*words, "--out", f"{run.resolve().name}-again"])
 
 
-# ---- pieces of a page
-
-
 def findings(lines: Sequence[dict[str, Any]]) -> str:
     """The convergence doctor's messages."""
     items = "".join(f"<li>Step {line['step']:,}: {escape(line['message'])}.</li>" for line in lines)
     return f"<h2>Findings during training</h2><ul class=notes>{items}</ul>" if items else ""
-
-
-def table(rows: Sequence[Sequence[str]], total_from: int | None = None) -> str:
-    """The first row is the heading; columns of numbers are flush right, rows from number
-    total_from on bold."""
-    if len(rows) < 2:
-        return ""
-    is_number = [all(re.fullmatch(r"[-\d.,]*%?", cell) for cell in column[1:])
-                 for column in zip(*rows, strict=True)]
-    lines = []
-    for place, row in enumerate(rows):
-        tag = "td" if place else "th"
-        cells = (f"<{tag}{' class=number' * number}>{escape(cell)}</{tag}>"
-                 for cell, number in zip(row, is_number, strict=True))
-        total = " class=total" if total_from is not None and place >= total_from else ""
-        lines.append(f"<tr{total}>{''.join(cells)}</tr>")
-    return f"<div class=scroll><table>{''.join(lines)}</table></div>"
-
-
-def picture(run: Path, name: str, figure: Figure, caption: str) -> str:
-    """Save RUN/figures/<name>.png; the same picture as HTML. One wider than the page scrolls."""
-    png = figures.to_png(figure)
-    write_atomically(run / "figures" / f"{name}.png", png)
-    width = figure.get_figwidth() * 96                          # CSS pixels
-    size = f"{width:.0f}px" if width > 1300 else "100%"
-    source = base64.b64encode(png).decode()
-    return (f'<figure><div><img style="width:{size}" alt="{escape(caption)}" '
-            f'src="data:image/png;base64,{source}"></div><figcaption>{escape(caption)}'
-            "</figcaption></figure>")
