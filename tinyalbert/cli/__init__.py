@@ -25,6 +25,8 @@ from ..errors import InputError
 COMMANDS = {
     "pretrain": "train an ALBERT from scratch on a text",
     "tokenizer": "train a SentencePiece vocabulary, encode and decode with it",
+    "finetune": "teach a pretrained model a task on your own examples",
+    "predict": "ask a fine-tuned model",
     "fill-mask": "predict the words behind [MASK]",
     "evaluate": "measure what a trained model can do",
     "report": "write the HTML page and the pictures of a training",

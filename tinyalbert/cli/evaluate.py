@@ -1,6 +1,8 @@
 """Measure what a trained model can do.
 
 examples:
+  tinyalbert evaluate classify runs/reviews test.csv
+  tinyalbert evaluate qa runs/squad dev-v2.0.json --predictions answers.jsonl
   tinyalbert evaluate blimp runs/sotu blimp/*.jsonl --limit 100
   tinyalbert evaluate blimp --help
 """
@@ -10,9 +12,14 @@ from __future__ import annotations
 import argparse
 import inspect
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from ..files import write_atomically
+from ..finetuning.finetuned import TASKS
+from .finetune import FORMATS, HELP, add_reading, reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +47,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     blimp.set_defaults(work=evaluate_blimp)
 
 
+    for name in TASKS:
+        task = tasks.add_parser(name, help=f"a fine-tuned model: {HELP[name]}",
+                                description="The metrics of a fine-tuned model on examples with "
+                                            f"their labels, from {FORMATS[name]}.")
+        task.add_argument("model", metavar="RUN", help="a folder, or a name on the hub")
+        task.add_argument("file", metavar="FILE", type=Path, help="the examples")
+        task.add_argument("--predictions", metavar="OUT.jsonl", type=Path,
+                          help="write every answer there")
+        task.add_argument("--batch-size", metavar="N", type=positive, default=32, help="[32]")
+        task.add_argument("--backend", choices=("numpy", "cupy"), default="numpy",
+                          help="array library: numpy, or cupy on a GPU [numpy]")
+        task.add_argument("--json", action="store_true", help="the same for programs, in JSON")
+        add_reading(task, name)
+        task.set_defaults(work=evaluate_finetuned)
+
+
 def positive(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
@@ -48,6 +71,23 @@ def positive(text: str) -> int:
 
 def run(args: argparse.Namespace) -> None:
     args.work(args)
+
+
+def evaluate_finetuned(args: argparse.Namespace) -> None:
+    from ..finetuning.finetuned import FineTuned
+    finetuned = FineTuned.load(args.model, args.task, backend=args.backend)
+    examples = finetuned.task.read(args.file, **reading(args, args.task))
+    metrics, predictions = finetuned.evaluate(examples, batch_size=args.batch_size,
+                                              progress=sys.stderr.isatty())
+    if args.predictions:
+        write_atomically(args.predictions, *((json.dumps(prediction, ensure_ascii=False) + "\n")
+                                             .encode() for prediction in predictions))
+    if args.json:
+        print(json.dumps({"model": args.model, "examples": len(examples), **metrics}, indent=2))
+        return
+    print(f"{len(examples):,} examples")
+    for name, value in metrics.items():
+        print(f"{name:16} {value:.4f}")
 
 
 def evaluate_blimp(args: argparse.Namespace) -> None:

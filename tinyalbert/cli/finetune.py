@@ -20,6 +20,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -78,6 +79,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 READING: dict[str, list[tuple[str, str, Callable[[str], Any], str]]] = {
+    "ner": [
+        ("--word-column", "N", int, "which column is the word, counted from 0 [0]"),
+        ("--tag-column", "N", int, "which column is the tag [the last that looks like tags]")],
     "classify": [
         ("--columns", "A,B", lambda text: text.split(","),
          "names of the columns, if the first line does not hold them"),
@@ -111,7 +115,7 @@ def run(args: argparse.Namespace) -> int | None:
     from ..finetuning.finetune import finetune
     from ..training.numbers import TrainingError
     try:
-        result = finetune(args.task, args.model, train, dev, out, config, test=test,
+        finetune(args.task, args.model, train, dev, out, config, test=test,
                           resume=args.resume)
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -122,9 +126,10 @@ def run(args: argparse.Namespace) -> int | None:
                              ) from error
         raise
     folder = shlex.quote(str(out))
-    print(f"\nThe best weights are in {out}. Now look at them:\n"
-          f"  {result.report or f'tinyalbert report {folder}'}\n"
-          f"  tinyalbert predict {folder} TEXT")
+    if find_spec("matplotlib"):
+        from ..report.finetuning import write_finetuning_report
+        print(f"\nThe report: {write_finetuning_report(out)}")
+    print(f"The best weights: {out}. Ask them:\n  tinyalbert predict {folder} TEXT")
     return None
 
 

@@ -13,7 +13,8 @@ import argparse
 import inspect
 from typing import get_type_hints
 
-from .settings import MODEL_HELP, add_flag
+from .flags import add_flag
+from .settings import MODEL_HELP
 
 HELP = MODEL_HELP | {
     "dropout": "probability at every place that has dropout",

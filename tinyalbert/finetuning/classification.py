@@ -67,6 +67,10 @@ class Classification(Task):
                             label_of(row, label, labelled), row.where) for row in rows]
 
     @classmethod
+    def of_text(cls, text: str) -> TextExample:
+        return TextExample(text)
+
+    @classmethod
     def of_examples(cls, examples: Sequence[TextExample]) -> Self:
         """Numbers with a fraction mean regression, whatever else is written means labels."""
         counts = Counter(example.label for example in examples if example.label is not None)
@@ -183,6 +187,11 @@ class Classification(Task):
         if self.labels and len({prediction["label"] for prediction in predictions}) == 1:
             return f"the label {predictions[0]['label']!r}"
         return None
+
+    def show(self, example: TextExample, prediction: Prediction) -> str:
+        said = f"{prediction['label']} {prediction['score']:.0%}" if self.labels else \
+            f"{prediction['score']:.3g}"
+        return f"{said:<24} {' | '.join(filter(None, example[:2]))}"
 
 
 def label_of(row: Row, column: str | None, labelled: bool) -> str | None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..training.checkpoint import load_checkpoint, remove_checkpoints
+from ..files import write_atomically
+from ..training.checkpoint import load_checkpoint
 from ..training.interrupt import stop_requests
 from ..training.metrics_log import MetricsLog
 from .config import FinetuneConfig
@@ -28,23 +30,40 @@ ADVICE = ("its head has learned nothing from the texts. Try a lower learning rat
           "labels are right")
 
 
+class Dev(NamedTuple):
+    """The examples that decide which weights are kept."""
+
+    examples: Sequence[Example]
+    features: list[Features]
+
+    def evaluate(self, trainer: Trainer) -> dict[str, float]:
+        task: Task = trainer.task
+        predictions, loss = task.predict(
+            trainer.model, trainer.tokenizer, self.examples, features=self.features,
+            batch_size=trainer.config.batch_size)
+        values = task.metrics(self.examples, predictions)
+        return values if loss is None else {**values, "loss": loss}
+
+
 class Result(NamedTuple):
     """What a fine-tuning comes to."""
 
     finetuned: FineTuned                # with the best weights
     metrics: dict[str, float]           # on dev
     predictions: list[Prediction]       # of dev
-    baseline: tuple[str, dict[str, float]]
+    test: dict[str, float] | None       # on test, if it was given
 
 
 def finetune(task_name: str, model: str | Path, train: Sequence[Example],
              dev: Sequence[Example] | None, run: str | Path,
              config: FinetuneConfig = FinetuneConfig(), *,  # noqa: B008  it is frozen
-             resume: bool = False, log: Log = tqdm.write, progress: bool = True) -> Result:
+             test: Sequence[Example] | None = None, resume: bool = False,
+             log: Log = tqdm.write, progress: bool = True) -> Result:
     """Train, and leave everything in the folder `run` (described in finetuned.py).
 
     task_name: classify, ner, qa, choice or summarize. model: a folder or a hub name. train, dev:
-    as `task_class(task_name).read` gives them; without dev a share of train is held out.
+    as `task_class(task_name).read` gives them; without dev a share of train is held out. test:
+    looked at once, by the best weights.
     resume: go on from the last checkpoint in `run`, if there is one.
 
     Raises InputError for unusable data, models or folders, TrainingError when the loss is no
@@ -61,24 +80,22 @@ def finetune(task_name: str, model: str | Path, train: Sequence[Example],
     features, dev_features = (task.features(finetuned.tokenizer, examples, finetuned.max_length)
                               for examples in (train, dev))
     trainer = Trainer(finetuned.model, task, finetuned.tokenizer, config, features)
-    baseline = task.baseline(train, dev)
-    log(f"baseline: {baseline[0]}: {shown(baseline[1])}")
-
-    def save_best() -> None:
-        finetuned.save(run, model=str(model), settings=config.to_dict())
-
     checkpoint = load_checkpoint(run / "checkpoints", log) if resume else None
     if checkpoint:
         trainer.restore(checkpoint)
-    train_and_keep_the_best(trainer, run, dev, dev_features, finetuned.max_length, save_best, log,
-                            progress)
+    metrics = MetricsLog(run, resume_at=trainer.steps)
+    name, values = task.baseline(train, dev)
+    log(f"baseline, {name}: {shown(values)}")
+    if not metrics.kept:
+        metrics.write("start", 0, task=task.name, metric=task.metric, total_steps=trainer.total,
+                      examples=len(train), dev_examples=len(dev), parameters=
+                      finetuned.model.num_parameters(), baseline=name, baseline_metrics=values)
+    held = Dev(dev, dev_features)
+    train_and_keep_the_best(
+        trainer, held, run, metrics,
+        lambda: finetuned.save(run, model=str(model), settings=config.to_dict()), log, progress)
     best = FineTuned.load(run, task_name, backend=config.backend)
-    metrics, predictions = best.evaluate(dev, batch_size=config.batch_size)
-    remove_checkpoints(run / "checkpoints")
-    log(f"best, after update {trainer.best_step}: {shown(metrics)}")
-    if said := task.stuck(predictions):
-        log(f"warning: the model answers {said} to everything: {ADVICE}")
-    return Result(best, metrics, predictions, baseline)
+    return judge(best, held, test, run, config.batch_size, metrics, log)
 
 
 def split(train: Sequence[Example], dev: Sequence[Example] | None, config: FinetuneConfig,
@@ -94,33 +111,27 @@ def split(train: Sequence[Example], dev: Sequence[Example] | None, config: Finet
     return [train[i] for i in sorted(order[kept:])], [train[i] for i in sorted(order[:kept])]
 
 
-def train_and_keep_the_best(trainer: Trainer, run: Path, dev: Sequence[Example],
-                            dev_features: list[Features], max_length: int,
+def train_and_keep_the_best(trainer: Trainer, dev: Dev, run: Path, metrics: MetricsLog,
                             save_best: Callable[[], None], log: Log, progress: bool) -> None:
     """Take the steps that are left; after each evaluation save the weights if they are the best
     so far, and end early if they have not been for long."""
     config, total = trainer.config, trainer.total
     every = config.eval_every or trainer.steps_per_epoch
-    metrics = MetricsLog(run, resume_at=trainer.steps)
-    if not metrics.kept:
-        metrics.write("start", 0, total_steps=total, examples=len(trainer.features),
-                      parameters=trainer.model.num_parameters(), metric=trainer.task.metric)
     last = time.perf_counter()
     with stop_requests() as stopped, tqdm(total=total, initial=trainer.steps, unit="step",
                                           dynamic_ncols=True, disable=not progress) as bar:
-        while trainer.steps < total:
+        while trainer.steps < total and not trainer.gives_up:
             rate = trainer.rate
             trainer.step()
             bar.update()
             done = trainer.steps
             if done % config.log_every == 0 or done == total:
-                now = time.perf_counter()
-                line = metrics.write("train", done, **trainer.means(now - last),
+                line = metrics.write("train", done, **trainer.means(time.perf_counter() - last),
                                      learning_rate=rate)
-                last = now
                 bar.set_postfix_str(f"loss {line['loss']:.3f}")
+                last = time.perf_counter()
             if done % every == 0 or done == total:
-                values = evaluate(trainer, dev, dev_features, max_length)
+                values = dev.evaluate(trainer)
                 metrics.write("eval", done, **values)
                 better = trainer.note(values[trainer.task.metric])
                 log(f"update {done}: {shown(values)}{', the best so far' if better else ''}")
@@ -128,22 +139,35 @@ def train_and_keep_the_best(trainer: Trainer, run: Path, dev: Sequence[Example],
                     save_best()
                 trainer.save(run / "checkpoints")
                 last = time.perf_counter()
-                if config.patience and trainer.worse >= config.patience:
-                    log(f"no better for {trainer.worse} evaluations: stopped early")
-                    return
             if stopped and trainer.steps < total:
                 trainer.save(run / "checkpoints")
-                log(f"stopped after update {trainer.steps}, everything saved; go on with --resume")
+                log(f"stopped after update {done}, everything saved; go on with --resume")
                 raise KeyboardInterrupt
+    if trainer.gives_up:
+        log(f"no better for {trainer.worse} evaluations: stopped early")
 
 
-def evaluate(trainer: Trainer, dev: Sequence[Example], features: list[Features],
-             max_length: int) -> dict[str, float]:
-    task: Task = trainer.task
-    predictions, loss = task.predict(trainer.model, trainer.tokenizer, dev, max_length=max_length,
-                                     batch_size=trainer.config.batch_size, features=features)
-    values = task.metrics(dev, predictions)
-    return values if loss is None else {**values, "loss": loss}
+def judge(best: FineTuned, dev: Dev, test: Sequence[Example] | None, run: Path, batch_size: int,
+          metrics: MetricsLog, log: Log) -> Result:
+    """The best weights' last word on dev, and their only one on test. RUN/predictions.jsonl keeps
+    what they said of dev, for the report."""
+    values, predictions = best.evaluate(dev.examples, batch_size=batch_size)
+    log(f"best: {shown(values)}")
+    step = metrics.last_step
+    metrics.write("final", step, **values, final=True)
+    write_atomically(run / "predictions.jsonl", *(
+        (json.dumps({"example": example._asdict(), "prediction": prediction}, ensure_ascii=False)
+         + "\n").encode() for example, prediction in zip(dev.examples, predictions, strict=True)))
+    if said := best.task.stuck(predictions):
+        log(f"warning: the model answers {said} to everything: {ADVICE}")
+        metrics.write("warning", step, message=f"the model answers {said} to everything: {ADVICE}",
+                      final=True)
+    on_test = None
+    if test is not None:
+        on_test, _ = best.evaluate(test, batch_size=batch_size)
+        log(f"test: {shown(on_test)}")
+        metrics.write("test", step, **on_test, examples=len(test), final=True)
+    return Result(best, values, predictions, on_test)
 
 
 def shown(metrics: dict[str, float]) -> str:

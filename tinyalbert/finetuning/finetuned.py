@@ -24,6 +24,9 @@ from .task import Example, Prediction, Task
 
 TASKS = {       # on the command line, and where each stands
     "classify": "classification.Classification",
+    "ner": "entities.Entities",
+    "qa": "questions.Questions",
+    "choice": "choices.Choice",
 }
 SETTINGS = "finetune.json"
 

@@ -37,7 +37,7 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
     if name.endswith((".csv", ".tsv")):
         rows = delimited(path, text, "\t" if name.endswith(".tsv") else ",", columns)
     elif name.endswith(".jsonl"):
-        rows = objects(path, enumerate(text.splitlines(), 1))
+        rows = objects(path, enumerate(text.split("\n"), 1))
     else:
         rows = lines(path, text)
     found = list(rows)

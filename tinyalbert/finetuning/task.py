@@ -12,6 +12,7 @@ under "example" whose it is.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,12 @@ class Task(ABC):
     def read(cls, path: Path, *, labelled: bool = True) -> list[Example]:
         """The examples of a file, `-` for standard input. InputError names file and line.
         labelled: whether an example without its label is one of those errors."""
+
+    @classmethod
+    def of_text(cls, text: str) -> Example:
+        """An example without a label from one text; InputError if the task needs more than that."""
+        raise InputError(f"a text alone is not enough for {cls.name}: give --file, or JSON objects "
+                         "through a pipe")
 
     @classmethod
     @abstractmethod
@@ -104,6 +111,12 @@ class Task(ABC):
                 predictions: Sequence[Prediction]) -> dict[str, float]:
         """What the field reports, in [0, 1] where it is a share; `metric` is among them."""
 
+    def tune(self, examples: Sequence[Example],
+             predictions: Sequence[Prediction]) -> Sequence[Prediction]:
+        """Choose by the predictions of dev what training does not learn, as a threshold, for
+        `settings` to keep; the predictions as they are with it."""
+        return predictions
+
     @abstractmethod
     def baseline(self, train: Sequence[Example],
                  examples: Sequence[Example]) -> tuple[str, dict[str, float]]:
@@ -113,16 +126,22 @@ class Task(ABC):
         """If the model says the same to everything: what it says."""
         return None
 
+    def show(self, example: Example, prediction: Prediction) -> str:
+        """An answer for people, on a terminal."""
+        return json.dumps(prediction, ensure_ascii=False)
+
     def predict(self, model: Any, tokenizer: PreTrainedTokenizer, examples: Sequence[Example], *,
-                max_length: int, batch_size: int = 32, features: list[Features] | None = None,
-                progress: bool = False) -> tuple[list[Prediction], float | None]:
+                max_length: int | None = None, batch_size: int = 32,
+                features: list[Features] | None = None, progress: bool = False,
+                ) -> tuple[list[Prediction], float | None]:
         """The predictions, and the mean loss where the examples are labelled.
 
-        features: if they have been made before.
+        features: if they have been made before; else max_length says how long they may be.
         """
         if not examples:
             return [], None
-        features = features or self.features(tokenizer, examples, max_length)
+        if features is None:
+            features = self.features(tokenizer, examples, max_length or tokenizer.model_max_length)
         outputs: list[Any] = [None] * len(features)
         losses: list[float] = []
         order = list(by_length([length(feature) for feature in features], batch_size))

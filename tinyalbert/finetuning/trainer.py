@@ -63,6 +63,11 @@ class Trainer:
                              self.config.peak_rate(self.model.config.hidden_size),
                              self.config.schedule)
 
+    @property
+    def gives_up(self) -> bool:
+        """Whether the last evaluations have brought nothing."""
+        return 0 < self.config.patience <= self.worse
+
     def micro_batches(self) -> list[list[Features]]:
         """The features of the next step, in the parts that go through the model."""
         epoch, step = divmod(self.steps, self.steps_per_epoch)
@@ -77,12 +82,14 @@ class Trainer:
         """Forward and backward for each part, clip, and move the weights. TrainingError, before
         the weights are touched, if the loss or a gradient is no finite number."""
         parts, loss = self.micro_batches(), 0.0
+        examples = sum(map(len, parts))
         for micro, features in enumerate(parts):
             rng = np.random.default_rng([self.config.seed, DROPOUT, self.steps, micro])
             batch = self.task.batch(features, self.tokenizer.pad_token_id)
+            share = len(features) / examples            # the last part may be smaller
             out, cache = self.model.forward(**batch, **self.loss_options, rng=rng)
-            self.model.backward(cache, 1 / len(parts))
-            loss += float(out.loss) / len(parts)
+            self.model.backward(cache, share)
+            loss += share * float(out.loss)
         norm = float(clip_by_global_norm(self.optimizer.parameters, self.config.max_grad_norm))
         if not np.isfinite([norm, loss]).all():
             where = not_finite(self.optimizer.parameters) or "the loss"
@@ -91,7 +98,7 @@ class Trainer:
         self.optimizer.step(self.rate)
         self.model.zero_grad()
         for name, value in (("loss", loss), ("grad_norm", norm), ("steps", 1),
-                            ("examples", sum(map(len, parts)))):
+                            ("examples", examples)):
             self.sums[name] += value
 
     def means(self, seconds: float) -> dict[str, float]:

@@ -43,11 +43,12 @@ def table(rows: Sequence[Sequence[str]], total_from: int | None = None) -> str:
 
 
 def picture(run: Path, name: str, figure: Figure, caption: str) -> str:
-    """Save RUN/figures/<name>.png; the same picture as HTML. One wider than the page scrolls."""
+    """Save RUN/figures/<name>.png; the same picture as HTML. One wider than the
+    page scrolls, a small one stays small."""
     png = figures.to_png(figure)
     write_atomically(run / "figures" / f"{name}.png", png)
     width = figure.get_figwidth() * 96                          # CSS pixels
-    size = f"{width:.0f}px" if width > 1300 else "100%"
+    size = "100%" if 700 < width < 1300 else f"{width:.0f}px"
     source = base64.b64encode(png).decode()
     return (f'<figure><div><img style="width:{size}" alt="{escape(caption)}" '
             f'src="data:image/png;base64,{source}"></div><figcaption>{escape(caption)}'

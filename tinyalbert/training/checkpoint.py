@@ -102,11 +102,6 @@ def list_checkpoints(directory: Path) -> list[Path]:
     return sorted(directory.glob("step-" + 8 * "[0-9]"))
 
 
-def remove_checkpoints(directory: Path) -> None:
-    """When a training is over and what it made is saved elsewhere."""
-    shutil.rmtree(directory, ignore_errors=True)
-
-
 def checksums(files: dict[str, bytes]) -> dict[str, int]:
     return {name: zlib.crc32(content) for name, content in files.items()}
 

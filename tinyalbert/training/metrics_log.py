@@ -27,6 +27,7 @@ class MetricsLog:
         write_atomically(self.path, b"".join(map(encoded, self.kept)))
         self.seconds = self.kept[-1]["seconds"] if self.kept else 0.0       # of the run so far
         self.started = time.perf_counter()
+        self.last_step = self.kept[-1]["step"] if self.kept else 0
         self.events = None
         if tensorboard:
             from tensorboardX import SummaryWriter
@@ -35,6 +36,7 @@ class MetricsLog:
     def write(self, kind: str, step: int, **values: Any) -> dict[str, Any]:
         """Append a line and return it."""
         seconds = self.seconds + time.perf_counter() - self.started
+        self.last_step = step
         line = {"kind": kind, "step": step, **values, "seconds": round(seconds, 2)}
         try:
             with open(self.path, "ab") as file:

