@@ -25,6 +25,13 @@ class SelfAttentionCache(NamedTuple):
     norm: F.LayerNormCache
 
 
+class KeysAndValues(NamedTuple):
+    """All that attention needs of tokens it has seen, with room for those to come."""
+
+    keys: Array                    # [B, N, T, D]
+    values: Array                  # [B, N, T, D]
+
+
 class AlbertAttention(Layer):
     """N heads of width D = H/N look at the sequence, each with its own query, key and value."""
 
@@ -52,6 +59,19 @@ class AlbertAttention(Layer):
         y, dropped = F.dropout(self.dense(context), self.dropout_prob, rng)
         y, norm = self.LayerNorm.forward(F.take_rows(x, rows) + y)
         return y, SelfAttentionCache(x, attention, rows, context, dropped, norm)
+
+    def step(self, x: Array, attention_bias: Array, seen: KeysAndValues) -> Array:
+        """What `forward` evaluates for the newest t tokens x [B, t, H], where `seen` holds the keys
+        and values of all before them, and gets theirs. attention_bias [B, 1, 1 or t, T], T with the
+        new ones. Right where the tokens before look at none of these: else they would change too.
+        """
+        tokens = attention_bias.shape[-1]
+        new = slice(tokens - x.shape[1], tokens)
+        seen.keys[:, :, new] = self.split_heads(self.key(x))
+        seen.values[:, :, new] = self.split_heads(self.value(x))
+        context, _ = F.attention(self.split_heads(self.query(x)), seen.keys[:, :, :tokens],
+                                 seen.values[:, :, :tokens], attention_bias, 0.0, None)
+        return self.LayerNorm(x + self.dense(self.merge_heads(context)))    # [B, t, H]
 
     def backward(self, dy: Array, cache: SelfAttentionCache) -> Array:
         d_sum = self.LayerNorm.backward(dy, cache.norm)                     # to x and to y

@@ -16,6 +16,7 @@ from .errors import InputError
 from .inputs import batch_shape, check_labels, check_shape, check_targets, host_array
 from .layer import Initializer
 from .layers import Classifier, Linear
+from .model import MASKED
 from .outputs import QuestionAnsweringModelOutput, TaskOutput
 from .tasks import AlbertForTask, Generator, TaskCache, needs_loss
 
@@ -95,7 +96,8 @@ class AlbertForMultipleChoice(AlbertForTask):
                 *, labels: Any = None, rng: Generator = None, evaluate: bool = False,
                 **options: Any) -> tuple[TaskOutput, TaskCache]:
         """All inputs [B, C, T] (inputs_embeds [B, C, T, E]); labels [B] of choices, -100 not
-        asked. logits [B, C]."""
+        asked. logits [B, C]. Where attention_mask has no token, there is no such choice: 10000
+        is taken from its logit, for batches of questions that differ in C."""
         choices = {"input_ids": input_ids, "attention_mask": attention_mask,
                    "token_type_ids": token_type_ids}
         for name in ("position_ids", "inputs_embeds"):
@@ -111,6 +113,10 @@ class AlbertForMultipleChoice(AlbertForTask):
                                           **options)
         scores, head = self.classifier.forward(out.pooler_output, rng=rng)          # [B*C, 1]
         logits = scores.reshape(batch, num_choices)
+        if attention_mask is not None:          # so far below, a score gets no gradient either
+            mask = host_array("attention_mask", attention_mask)
+            missing = ~mask.reshape(batch, num_choices, -1).any(-1)                 # [B, C]
+            logits = logits + self.backend.asarray(missing * MASKED, dtype=self.dtype)
         loss, loss_cache = self.cross_entropy(logits, labels)
         return (TaskOutput(loss, logits, out.hidden_states, out.attentions),
                 TaskCache(albert, (head,), (loss_cache,)))

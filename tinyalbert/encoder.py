@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .attention import AlbertAttention, SelfAttentionCache
+from .attention import AlbertAttention, KeysAndValues, SelfAttentionCache
 from .backend import Array
 from .config import AnyConfig
 from .feed_forward import AlbertFeedForward, FeedForwardCache
@@ -42,6 +42,10 @@ class AlbertLayer(Layer):
         dx = self.feed_forward.backward(dx, cache.feed_forward)
         return self.attention.backward(dx, cache.attention)                 # [B, T, H]
 
+    def step(self, x: Array, attention_bias: Array, seen: KeysAndValues) -> Array:
+        """`forward` for the newest tokens alone: see AlbertAttention.step."""
+        return self.feed_forward(self.attention.step(x, attention_bias, seen))
+
 
 class AlbertLayerGroup(Layer):
     """`inner_group_num` different layers, one after the other. Every published model has one."""
@@ -54,7 +58,7 @@ class Remembered(NamedTuple):
     """What gradient checkpointing keeps of one layer application: enough to run it again."""
 
     x: Array                       # [B, T, H]
-    attention_bias: Array          # [B, 1, 1, T]
+    attention_bias: Array          # [B, 1, 1, T] or [B, 1, T, T]
     rows: Array | None             # [R]
     seed: int | None               # of the dropout, None in evaluation
 
@@ -125,6 +129,17 @@ class AlbertEncoder(Layer):
                                         rng=generator(kept.seed))
             dx = layer.backward(dx, kept)                                   # gradients were added
         return self.embedding_hidden_mapping_in.backward(dx, cache.embedded)    # [B, T, E]
+
+    def step(self, embedded: Array, attention_bias: Array, seen: list[KeysAndValues]) -> Array:
+        """`forward` for the newest tokens alone, [B, t, E] -> [B, t, H]: see AlbertAttention.step.
+
+        `seen` has one member for each layer application, although the layers share their weights:
+        the same Wk makes other keys of another input, and every application has its own.
+        """
+        x = self.embedding_hidden_mapping_in(embedded)
+        for layer, keys_and_values in zip(self.applications(), seen, strict=True):
+            x = layer.step(x, attention_bias, keys_and_values)
+        return x
 
 
 def record(array_list: list[Array] | None, array: Array) -> None:

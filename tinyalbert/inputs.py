@@ -17,10 +17,14 @@ from .functional import IGNORED
 
 class Inputs(NamedTuple):
     input_ids: np.ndarray | None        # [B, T]
-    attention_mask: np.ndarray          # [B, T] 1 = real token
+    attention_mask: np.ndarray          # [B, T] 1 = real token, or [B, T, T] 1 = may look
     token_type_ids: np.ndarray          # [B, T]
     position_ids: np.ndarray            # [B, T], or [1, T] for every sequence alike
     inputs_embeds: np.ndarray | None    # [B, T, E] in place of input_ids
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.token_type_ids.shape            # B, T
 
 
 def check_inputs(config: AnyConfig, input_ids: Any, attention_mask: Any, token_type_ids: Any,
@@ -43,12 +47,13 @@ def check_inputs(config: AnyConfig, input_ids: Any, attention_mask: Any, token_t
     positions = given_or("position_ids", position_ids, np.arange(shape[1])[None])   # [1, T]
     check_ids("token_type_ids", types, config.type_vocab_size)
     check_ids("position_ids", positions, config.max_position_embeddings)
-    for name, array in (("attention_mask", mask), ("token_type_ids", types),
-                        ("position_ids", positions)):
-        if array.shape != shape and not (array is positions and array.shape == (1, shape[1])):
+    for name, array, other in (("attention_mask", mask, (*shape, shape[1])),
+                               ("token_type_ids", types, shape),
+                               ("position_ids", positions, (1, shape[1]))):
+        if array.shape not in (shape, other):
             raise InputError(f"{name} has shape {list(array.shape)}, input_ids {list(shape)}: "
                              "they must agree")
-    if not np.isin(mask, (0, 1)).all():
+    if ((mask != 0) & (mask != 1)).any():
         raise InputError("attention_mask must hold 1 for a token and 0 for padding, no other")
     return Inputs(input_ids, mask, types, positions, inputs_embeds)
 

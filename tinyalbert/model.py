@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .attention import KeysAndValues
 from .backend import Array
 from .config import AnyConfig
 from .embeddings import AlbertEmbeddings, EmbeddingsCache
@@ -60,6 +61,12 @@ class AlbertModel(PreTrainedModel):
         self.embeddings = AlbertEmbeddings(config, init)
         self.encoder = AlbertEncoder(config, init)
         self.pooler = AlbertPooler(config, init) if add_pooling_layer else None
+        self.frozen = False
+
+    def freeze(self) -> None:
+        """From now on only the pooler and what is on top of it get gradients: a backward pass ends
+        there and costs next to nothing."""
+        self.frozen = True
 
     def forward(self, input_ids: Any = None, attention_mask: Any = None, token_type_ids: Any = None,
                 position_ids: Any = None, inputs_embeds: Any = None, *, tokens: Any = None,
@@ -68,8 +75,9 @@ class AlbertModel(PreTrainedModel):
                 output_attentions: bool = False,
                 ) -> tuple[BaseModelOutputWithPooling, ModelCache]:
         """input_ids [B, T], or their word vectors inputs_embeds [B, T, E] instead; attention_mask
-        [B, T] (1 = real token, default all); token_type_ids [B, T] (default 0); position_ids
-        [B, T] (default 0, 1, 2, ...).
+        [B, T] (1 = real token, default all), or [B, T, T] (1 = the query, in the row, may look at
+        the key, in the column); token_type_ids [B, T] (default 0); position_ids [B, T] (default
+        0, 1, 2, ...).
 
         tokens [M]: the ones among the B*T that the caller asks about, each once. last_hidden_state
         is then [M, H], and the last layer works for these and the pooler's tokens alone.
@@ -80,7 +88,7 @@ class AlbertModel(PreTrainedModel):
         given = check_inputs(self.config, input_ids, attention_mask, token_type_ids, position_ids,
                              inputs_embeds)
         if tokens is not None:
-            tokens = check_tokens(tokens, given.attention_mask.size)
+            tokens = check_tokens(tokens, given.token_type_ids.size)
         plain = not (output_hidden_states or output_attentions or given.input_ids is None)
         cut = by_length if skip_padding and plain else whole
         groups = cut(given, tokens, self.backend)
@@ -107,7 +115,8 @@ class AlbertModel(PreTrainedModel):
             rows, first, asked = map(self.backend.asarray, join_rows(batch, length, group.tokens))
         hidden_states: list[Array] | None = [] if output_hidden_states else None
         attentions: list[Array] | None = [] if output_attentions else None
-        x, encoder = self.encoder.forward(embedded, bias, rows, rng=rng, keep=not evaluate,
+        x, encoder = self.encoder.forward(embedded, bias, rows, rng=rng,
+                                          keep=not (evaluate or self.frozen),
                                           hidden_states=hidden_states, attentions=attentions)
         pooled, pooler = self.pooler.forward(x[first]) if self.pooler else (None, None)  # [B, H]
         return (BaseModelOutputWithPooling(x[asked], pooled, as_tuple(hidden_states),
@@ -132,19 +141,42 @@ class AlbertModel(PreTrainedModel):
             dx[cache.asked] += d_hidden
         if d_pooled is not None and self.pooler and cache.pooler:
             dx[cache.first] += self.pooler.backward(d_pooled, cache.pooler)
+        if self.frozen:
+            return None
         return self.embeddings.backward(self.encoder.backward(dx, cache.encoder), cache.embeddings)
 
     def __call__(self, *inputs: Any, **options: Any) -> BaseModelOutputWithPooling:
         """Evaluate: the arguments of `forward`; no dropout, no cache."""
         return self.forward(*inputs, **options, evaluate=True)[0]
 
+    def step(self, input_ids: Array, token_type_ids: Array, position_ids: Array, bias: Array,
+             seen: list[KeysAndValues]) -> Array:
+        """last_hidden_state [B, t, H] of the newest t tokens, all on the device, [B, t], where
+        `seen` holds the keys and values of those before them: see AlbertAttention.step."""
+        embedded = self.embeddings(input_ids, token_type_ids, position_ids)
+        return self.encoder.step(embedded, bias, seen)
+
+    def make_room(self, batch: int, tokens: int) -> list[KeysAndValues]:
+        """For the keys and values of B sequences of T tokens, in every layer application."""
+        shape = batch, self.config.num_attention_heads, tokens, self.config.head_size
+        zeros = self.backend.xp.zeros
+        return [KeysAndValues(zeros(shape, self.dtype), zeros(shape, self.dtype))
+                for _ in self.encoder.applications()]
+
     def on_device(self, given: Inputs) -> tuple[Array | None, Array, Array, Array | None, Array]:
-        """The last one is the attention bias [B, 1, 1, T]: 0 for a token, MASKED for padding."""
+        """The last one is the attention bias."""
         ids, mask, types, positions, embeds = given
-        bias = ((1 - mask.astype(self.dtype)) * MASKED).astype(self.dtype)[:, None, None, :]
         asarray = self.backend.asarray
         return (None if ids is None else asarray(ids), asarray(types), asarray(positions),
-                None if embeds is None else asarray(embeds, dtype=self.dtype), asarray(bias))
+                None if embeds is None else asarray(embeds, dtype=self.dtype),
+                asarray(attention_bias(mask, self.dtype)))
+
+
+def attention_bias(mask: np.ndarray, dtype: Any) -> np.ndarray:
+    """What is added to the scores, 0 for 1 and MASKED for 0: [B, T] -> [B, 1, 1, T], the same for
+    every query; [B, T, T] -> [B, 1, T, T]."""
+    bias = ((1 - mask.astype(dtype)) * MASKED).astype(dtype)
+    return bias.reshape(len(mask), 1, -1, mask.shape[-1])
 
 
 def check_tokens(tokens: Any, places: int) -> np.ndarray:

@@ -54,13 +54,8 @@ class Groups(NamedTuple):
 
 def by_length(inputs: Inputs, tokens: np.ndarray | None, backend: Backend) -> Groups:
     """The longest sequences first, no group with more padding than PADDING."""
-    used = inputs.attention_mask == 1                                       # [B, T]
-    batch, columns = used.shape
-    if tokens is not None:                      # somebody may ask about padding
-        used = used.copy()
-        used.reshape(-1)[tokens] = True
-    # To the last token; a sequence without one attends to all its padding alike, and keeps it.
-    lengths = columns - used[:, ::-1].argmax(1)                             # [B]
+    batch, columns = inputs.shape
+    lengths = used_lengths(inputs.attention_mask, tokens)                   # [B]
     order = np.argsort(-lengths, kind="stable")
     starts, padding = [0], 0
     for i, sequence in enumerate(order):
@@ -73,23 +68,36 @@ def by_length(inputs: Inputs, tokens: np.ndarray | None, backend: Backend) -> Gr
         return whole(inputs, tokens, backend)
     parts = [cut(inputs, tokens, sequences, int(lengths[sequences[0]]), backend)
              for sequences in np.split(order, starts[1:])]
-    return Groups(parts, used.shape if tokens is None else (len(tokens),), backend)
+    return Groups(parts, inputs.shape if tokens is None else (len(tokens),), backend)
+
+
+def used_lengths(mask: np.ndarray, tokens: np.ndarray | None) -> np.ndarray:
+    """[B]: to the last token that is looked at, looks at something, or is asked about."""
+    looks = (mask == 1).any(-1)                                             # [B], or [B, T]
+    used = mask == 1 if mask.ndim == 2 else looks | (mask == 1).any(1)      # [B, T]
+    if tokens is not None:                      # somebody may ask about padding
+        used.reshape(-1)[tokens] = True
+    # Who may look at nothing attends to all the padding alike, and the sequence keeps it.
+    blind = ~looks if mask.ndim == 2 else (used & ~looks).any(1)            # [B]
+    return np.where(blind, used.shape[1], used.shape[1] - used[:, ::-1].argmax(1))
 
 
 def whole(inputs: Inputs, tokens: np.ndarray | None, backend: Backend) -> Groups:
     """The batch as it is."""
-    return Groups([Group(inputs, tokens, ..., ...)], inputs.attention_mask.shape, backend)
+    return Groups([Group(inputs, tokens, ..., ...)], inputs.shape, backend)
 
 
 def cut(inputs: Inputs, tokens: np.ndarray | None, sequences: np.ndarray, length: int,
         backend: Backend) -> Group:
     """The group of these sequences."""
-    batch, columns = inputs.attention_mask.shape
+    batch, columns = inputs.shape
     fields: list[Any] = [
         None if array is None else
         array[:, :length] if len(array) < batch else array[sequences, :length]
         for array in inputs]
     part, on_device = Inputs(*fields), backend.asarray(sequences)
+    if part.attention_mask.ndim == 3:           # the queries are cut, and now the keys
+        part = part._replace(attention_mask=part.attention_mask[..., :length])
     if tokens is None:
         return Group(part, None, on_device, (on_device, slice(length)))
     row_of = np.full(batch, -1)

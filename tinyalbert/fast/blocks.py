@@ -94,10 +94,11 @@ def layer_norm_backward(dy: Array, x_hat: Array, inv_std: Array, weight: Array, 
 
 
 def softmax(scores: Array, factor: float, bias: Array) -> None:
-    """scores [b*N*T, T] of b sequences -> softmax(factor scores + bias), bias [b, T]."""
+    """scores [b*N*Q, T] of b sequences -> softmax(factor scores + bias), bias [b, 1, T] for all
+    queries of a sequence, or [b, Q, T]."""
     scores *= factor
-    by_sequence = scores.reshape(len(bias), -1, scores.shape[-1])
-    by_sequence += bias[:, None]
+    by_query = scores.reshape(len(bias), -1, *bias.shape[1:])               # a view
+    by_query += bias[:, None]
     scores -= scores.max(-1, keepdims=True)
     np.exp(scores, out=scores)
     scores /= scores.sum(-1, keepdims=True)

@@ -5,7 +5,7 @@ for one number after the other is what a textbook would write, and, compiled, wh
 best: it reads and writes memory once. Numba is optional (`pip install 'tinyalbert[compiled]'`);
 what it compiles is kept in a cache, so only the first use waits.
 
-All arrays are [rows, columns] and contiguous.
+All arrays are [rows, columns] and contiguous, but softmax's bias, [b, 1 or Q, T] (blocks.py).
 """
 
 from __future__ import annotations
@@ -141,9 +141,9 @@ def layer_norm_backward(dy: Any, x_hat: Any, inv_std: Any, weight: Any, dx: Any,
 def softmax(scores: Any, factor: Any, bias: Any) -> None:
     rows = scores.shape[0] // bias.shape[0]                 # of each sequence: heads x queries
     for i in range(scores.shape[0]):
-        sequence, largest = i // rows, -f32(np.inf)
+        allowed, largest = bias[i // rows, i % bias.shape[1]], -f32(np.inf)
         for j in range(scores.shape[1]):
-            scores[i, j] = scores[i, j] * factor + bias[sequence, j]
+            scores[i, j] = scores[i, j] * factor + allowed[j]
             largest = max(largest, scores[i, j])
         for j in range(scores.shape[1]):
             scores[i, j] = exp(scores[i, j] - largest)
