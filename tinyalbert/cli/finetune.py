@@ -80,8 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 READING: dict[str, list[tuple[str, str, Callable[[str], Any], str]]] = {
     "ner": [
-        ("--word-column", "N", int, "which column is the word, counted from 0 [0]"),
-        ("--tag-column", "N", int, "which column is the tag [the last that looks like tags]")],
+        ("--word-column", "N", int, "column of the word, counted from 0 [the most varied]"),
+        ("--tag-column", "N", int, "column of the tag [the last that looks like tags]")],
     "classify": [
         ("--columns", "A,B", lambda text: text.split(","),
          "names of the columns, if the first line does not hold them"),

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from ..data.demo_corpora import DEMO_CORPORA
 from ..errors import InputError
 from .classification import TextExample
+from .conll import Sentence
 
 PARAGRAPH = 60          # words at least, so that there is something to judge by
 SPEECH = 40
@@ -51,9 +52,27 @@ def genres() -> Iterator[tuple[bool, TextExample]]:
                                                            where=path.name)
 
 
+def names() -> Iterator[tuple[bool, Sentence]]:
+    """The plays print the names of who enters and leaves in capitals. These are labelled, and then
+    all is written small, so that only the words themselves and those around them can tell."""
+    for number, path in enumerate(DEMO_CORPORA["shakespeare"].files()):
+        text = path.read_text("utf-8").replace("\\", "")
+        for direction in re.findall(r"^_([^_*]+)_", text, flags=re.MULTILINE):
+            words = re.findall(r"\w+(?:['’]\w+)?|[^\w\s]", direction)
+            tags: list[str] = []
+            for word in words:
+                named = len(word) > 1 and word.upper() == word != word.lower()
+                inside = named and tags and tags[-1] != "O"
+                tags.append(f"{'I' if inside else 'B'}-NAME" if named else "O")
+            if len(words) > 3 and "B-NAME" in tags:     # some plays print no name in capitals
+                yield number % EVERY == 0, Sentence([word.lower() for word in words], tags,
+                                                    path.name)
+
+
 DEMOS = {
     "sotu-period": Demo("classify", periods),
     "shakespeare-genre": Demo("classify", genres),
+    "shakespeare-names": Demo("ner", names),
 }
 
 

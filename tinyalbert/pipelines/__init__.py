@@ -23,6 +23,9 @@ from ..tokenization.base import PreTrainedTokenizer
 from .feature_extraction import extract_features
 from .fill_mask import fill_masks
 from .loading import load
+from .question_answering import answer_questions
+from .text_classification import classify_texts
+from .token_classification import find_entities
 
 
 class Task(NamedTuple):
@@ -33,6 +36,11 @@ class Task(NamedTuple):
 TASKS = {
     "fill-mask": Task(fill_masks, "ForMaskedLM"),
     "feature-extraction": Task(extract_features, "Model"),
+    "text-classification": Task(classify_texts, "ForSequenceClassification"),
+    "sentiment-analysis": Task(classify_texts, "ForSequenceClassification"),
+    "question-answering": Task(answer_questions, "ForQuestionAnswering"),
+    "token-classification": Task(find_entities, "ForTokenClassification"),
+    "ner": Task(find_entities, "ForTokenClassification"),
 }
 
 
@@ -43,17 +51,17 @@ class Pipeline:
                  **options: Any) -> None:
         self.task, self.model, self.tokenizer, self.options = task, model, tokenizer, options
 
-    def __call__(self, texts: str | list[str], **options: Any) -> Any:
+    def __call__(self, *texts: Any, **options: Any) -> Any:
         """The answer for one text, or a list of them; `options` win over those given before."""
-        return TASKS[self.task].answer(self.model, self.tokenizer, texts,
+        return TASKS[self.task].answer(self.model, self.tokenizer, *texts,
                                        **{**self.options, **options})
 
 
 def pipeline(task: str, model: PreTrainedModel | str | Path,
              tokenizer: PreTrainedTokenizer | str | Path | None = None, *,
              backend: str = "numpy", **options: Any) -> Pipeline:
-    """A function of texts for "fill-mask" (`fill_masks`) or "feature-extraction"
-    (`extract_features`); `options` are theirs, and can be given here or with the texts.
+    """A function of texts for one of TASKS, as "fill-mask" (`fill_masks`); `options` are that
+    function's, and can be given here or with the texts.
 
     model: a model, or the directory or hub name to load one from. tokenizer: the same; left out,
     it comes from where the model comes from. backend: of a model that is loaded by name.

@@ -18,9 +18,9 @@ from ..tokenization.batch_encoding import BatchEncoding
 
 
 def encode(model: Any, tokenizer: PreTrainedTokenizer, texts: list[str],
-           truncation: bool = False) -> BatchEncoding:
-    """What the tokenizer makes of the texts: a list for each, under `input_ids` and
-    `special_tokens_mask`.
+           truncation: bool = False, pairs: list[str] | None = None) -> BatchEncoding:
+    """What the tokenizer makes of the texts, or of each with its pair: a list for each, under
+    `input_ids`, `token_type_ids` and `special_tokens_mask`.
 
     Raises InputError if the tokenizer is another model's, or a text longer than the positions.
     """
@@ -29,7 +29,8 @@ def encode(model: Any, tokenizer: PreTrainedTokenizer, texts: list[str],
         raise InputError(f"the tokenizer has {len(tokenizer)} tokens and the model {vocabulary}: "
                          "they do not belong together")
     limit = {"max_length": min(longest, tokenizer.model_max_length)} if truncation else {}
-    encoding = tokenizer(texts, truncation=truncation, return_special_tokens_mask=True, **limit)
+    encoding = tokenizer(texts, pairs, truncation=truncation, return_special_tokens_mask=True,
+                         **limit)
     for text, ids in zip(texts, encoding["input_ids"], strict=True):
         if len(ids) > longest:
             raise InputError(f"a text has {len(ids)} tokens and the model {longest} positions: "
