@@ -104,7 +104,7 @@ class Classification(Task):
 
     def summary(self, examples: Sequence[TextExample]) -> str:
         if not self.labels:
-            values = np.array([float(example.label or 0) for example in examples])
+            values = np.array([self.target(example) for example in examples])
             return (f"{len(examples):,} texts with numbers from {values.min():g} to "
                     f"{values.max():g}, mean {values.mean():.3g}")
         counts = Counter(example.label for example in examples).most_common()

@@ -41,8 +41,7 @@ class Dev(NamedTuple):
         predictions, loss = task.predict(
             trainer.model, trainer.tokenizer, self.examples, features=self.features,
             batch_size=trainer.config.batch_size)
-        predictions = task.tune(self.examples, predictions)
-        values = task.metrics(self.examples, predictions)
+        values = task.metrics(self.examples, task.tune(self.examples, predictions))
         return values if loss is None else {**values, "loss": loss}
 
 

@@ -106,8 +106,8 @@ def questions(run: Path, finetuned: FineTuned, examples: list[dict],
     body = []
     for title, chosen in (("Worst mistakes", [i for i in surest if not exact[i]]),
                           ("Right answers", [i for i in surest if exact[i]])):
-        body.append(f"<h2>{title}</h2><p class=muted>{len(chosen):,} questions; the model is surest "
-                    "of these.</p>")
+        body.append(f"<h2>{title}</h2><p class=muted>{len(chosen):,} questions; those of which the "
+                    "model is surest.</p>")
         for i in chosen[:SHOWN]:
             said = predictions[i]
             kind = f"{said['score']:.0%}"

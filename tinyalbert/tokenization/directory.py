@@ -63,7 +63,10 @@ def write_settings(directory: Path, tokenizer_class: str, settings: Mapping[str,
     """What `read_settings` reads, as Hugging Face writes it; each file in one step."""
     config = {"tokenizer_class": tokenizer_class, **settings, **special_tokens,
               # Never absent: transformers 5 would take "(" and "." of an ALBERT vocabulary.
-              "additional_special_tokens": []}
+              "additional_special_tokens": [],
+              # Left out, transformers 5 would tell an ALBERT nothing of where a pair's second
+              # text begins.
+              "model_input_names": ["input_ids", "token_type_ids", "attention_mask"]}
     if added_tokens_decoder:
         config["added_tokens_decoder"] = added_tokens_decoder
     mask = {"content": special_tokens["mask_token"], "lstrip": mask_takes_space,
