@@ -36,6 +36,11 @@ _HOME = {
     "pretrain": "pretraining.pretrain",
     "load_run": "pretraining.run",
     "pipeline": "pipelines",
+    "FinetuneConfig": "finetuning.config",
+    "finetune": "finetuning.finetune",
+    "FineTuned": "finetuning.finetuned",
+    "AlbertClassifier": "estimators",
+    "AlbertRegressor": "estimators",
     "pseudo_log_likelihood": "scoring",
     "InputError": "errors",
 }

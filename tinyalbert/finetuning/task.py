@@ -152,7 +152,7 @@ class Task(ABC):
                                  strict=True):
                 outputs[i] = output
             if out.loss is not None:
-                losses.append(float(out.loss) * len(rows))
+                losses.append(float(model.backend.to_numpy(out.loss)) * len(rows))
         loss = sum(losses) / len(features) if losses else None
         return self.predictions(examples, features, outputs), loss
 

@@ -81,7 +81,7 @@ class Trainer:
     def step(self) -> None:
         """Forward and backward for each part, clip, and move the weights. TrainingError, before
         the weights are touched, if the loss or a gradient is no finite number."""
-        parts, loss = self.micro_batches(), 0.0
+        parts, numbers = self.micro_batches(), []       # of which the last is the gradients' norm
         examples = sum(map(len, parts))
         for micro, features in enumerate(parts):
             rng = np.random.default_rng([self.config.seed, DROPOUT, self.steps, micro])
@@ -89,8 +89,11 @@ class Trainer:
             share = len(features) / examples            # the last part may be smaller
             out, cache = self.model.forward(**batch, **self.loss_options, rng=rng)
             self.model.backward(cache, share)
-            loss += share * float(out.loss)
-        norm = float(clip_by_global_norm(self.optimizer.parameters, self.config.max_grad_norm))
+            numbers.append(share * out.loss)
+        numbers.append(clip_by_global_norm(self.optimizer.parameters, self.config.max_grad_norm))
+        backend = self.model.backend                    # a GPU is waited for only here
+        *losses, norm = backend.to_numpy(backend.xp.stack(numbers)).tolist()
+        loss = sum(losses)
         if not np.isfinite([norm, loss]).all():
             where = not_finite(self.optimizer.parameters) or "the loss"
             raise TrainingError(f"step {self.steps + 1}: {where} is no longer a finite number; "
