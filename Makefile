@@ -8,13 +8,15 @@ REFERENCE = .venv-reference/bin
 help:  ## say what there is to make
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile | expand -t 24
 
-demo: .venv/demo  ## train a small ALBERT on presidents' speeches, about six minutes; then look at it
+demo: .venv/demo  ## train a small ALBERT on presidents' speeches, teach it names, look at both
 	$(BIN)/tinyalbert pretrain --preset demo --corpus sotu --out runs/demo --resume
 	$(BIN)/tinyalbert report runs/demo
 	@$(BIN)/tinyalbert fill-mask runs/demo "We the [MASK] of the United States"
 	@$(BIN)/tinyalbert fill-mask runs/demo "I ask the [MASK] to pass this [MASK]."
 	@$(BIN)/tinyalbert fill-mask runs/demo "The war with [MASK] is at an end."
-	@echo "The pictures are in runs/demo/figures, all on one page in runs/demo/report.html"
+	$(BIN)/tinyalbert finetune ner --model runs/demo --train shakespeare-names --out runs/names --resume
+	@$(BIN)/tinyalbert predict runs/names "Enter the Duke of Kent, with Gratiano and a messenger"
+	@echo "Look at them: runs/demo/report.html and runs/names/report.html"
 
 test: .venv/dev  ## run the tests, without PyTorch
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --ignore=tests/reference

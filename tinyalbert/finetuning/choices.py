@@ -131,6 +131,9 @@ class Choice(Task):
         best = max(measured, key=lambda name: measured[name]["accuracy"])
         return f"{best} (chance {chance(examples):.1%})", measured[best]
 
+    def show(self, example: ChoiceExample, prediction: Prediction) -> str:
+        return f"{prediction['choice']}: {prediction['text']}    {prediction['score']:.0%}"
+
     def stuck(self, predictions: Sequence[Prediction]) -> str | None:
         if all(found["score"] * len(found["scores"]) < ALIKE for found in predictions):
             return "that all options are equally likely"

@@ -119,6 +119,27 @@ def questions(run: Path, finetuned: FineTuned, examples: list[dict],
     return body
 
 
+def choices(run: Path, finetuned: FineTuned, examples: list[dict],
+            predictions: list[dict]) -> list[str]:
+    surest = sorted(range(len(examples)), key=lambda i: -predictions[i]["score"])
+    right = {i for i in surest if predictions[i]["choice"] == examples[i]["label"]}
+    body = []
+    for title, chosen in (("Worst mistakes", [i for i in surest if i not in right]),
+                          ("Right answers", [i for i in surest if i in right])):
+        body.append(f"<h2>{title}</h2><p class=muted>{len(chosen):,} questions; those of which the "
+                    "model is surest.</p>")
+        for i in chosen[:SHOWN]:
+            example = examples[i]
+            options = []
+            for k, p in enumerate(predictions[i]["scores"]):
+                kind = "guess right" if k == example["label"] else "guess"
+                options.append(f'<div class=guesses><span class="{kind}" style="--p:{p:.1%}">'
+                               f'{escape(example["options"][k])} <small>{p:.0%}</small></span></div>')
+            asked = f"<h3>{escape(example['question'])}</h3>" if example["question"] else ""
+            body += [asked, f"<p>{escape(example['text'][:600])}</p>", *options]
+    return body
+
+
 def as_they_are(run: Path, finetuned: FineTuned, examples: list[dict],
                 predictions: list[dict]) -> list[str]:
     rows = [["example", "prediction"]] + [
@@ -128,4 +149,5 @@ def as_they_are(run: Path, finetuned: FineTuned, examples: list[dict],
     return ["<h2>Some of dev</h2>", table(rows)]
 
 
-SECTIONS: dict[str, Section] = {"classify": classification, "ner": entities, "qa": questions}
+SECTIONS: dict[str, Section] = {"classify": classification, "ner": entities, "qa": questions,
+                                "choice": choices}
