@@ -134,7 +134,8 @@ def choices(run: Path, finetuned: FineTuned, examples: list[dict],
             for k, p in enumerate(predictions[i]["scores"]):
                 kind = "guess right" if k == example["label"] else "guess"
                 options.append(f'<div class=guesses><span class="{kind}" style="--p:{p:.1%}">'
-                               f'{escape(example["options"][k])} <small>{p:.0%}</small></span></div>')
+                               f'{escape(example["options"][k])} <small>{p:.0%}</small></span>'
+                               "</div>")
             asked = f"<h3>{escape(example['question'])}</h3>" if example["question"] else ""
             body += [asked, f"<p>{escape(example['text'][:600])}</p>", *options]
     return body
