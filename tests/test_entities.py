@@ -22,10 +22,11 @@ from toy_finetuning import FAST, pretrained, quiet
 from tinyalbert import AlbertForTokenClassification, AlbertModel, pipeline
 from tinyalbert.errors import InputError
 from tinyalbert.finetuning.conll import Sentence
-from tinyalbert.finetuning.entities import Entities, divide, windows
+from tinyalbert.finetuning.entities import Entities, divide
 from tinyalbert.finetuning.entity_view import to_html, to_terminal
 from tinyalbert.finetuning.finetune import finetune
 from tinyalbert.finetuning.finetuned import FineTuned
+from tinyalbert.finetuning.spans import word_windows
 from tinyalbert.functional import IGNORED, softmax
 from tinyalbert.tokenization.bert import BertTokenizer
 
@@ -162,7 +163,7 @@ def test_a_type_that_was_not_learned(tokenizer):
 @given(lengths=st.lists(st.integers(1, 12), min_size=1, max_size=60), room=st.integers(12, 40))
 def test_windows(lengths, room):
     """Each word is answered for once, by a window in which as much as possible is around it."""
-    made = list(windows(lengths, room))
+    made = list(word_windows(lengths, room))
     owners = [word for _, _, mine in made for word in mine]
     assert owners == list(range(len(lengths)))
     assert all(sum(lengths[first:last]) <= room for first, last, _ in made)
@@ -181,9 +182,9 @@ def test_windows(lengths, room):
 def test_where_windows_overlap():
     """20 words of a piece each, room for 8: a quarter of it, 2 words, is seen twice. The first of
     the two has one word after it in the first window and none before it in the second."""
-    assert list(windows([1] * 20, 8)) == [
+    assert list(word_windows([1] * 20, 8)) == [
         (0, 8, range(0, 7)), (6, 14, range(7, 13)), (12, 20, range(13, 20))]
-    assert list(windows([], 8)) == []
+    assert list(word_windows([], 8)) == []
 
 
 def test_a_long_sentence_loses_no_word(tokenizer):

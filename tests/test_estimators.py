@@ -237,9 +237,9 @@ def test_regression(model: Path) -> None:
     assert found.predict(texts[120:]).shape == (40,) and found.score(texts[120:], y[120:]) > 0.9
     again = pickle.loads(pickle.dumps(found))
     np.testing.assert_array_equal(again.predict(texts), found.predict(texts))
-    with pytest.raises(InputError, match=r"y\[1\]: 'x' is not a finite number"):
+    with pytest.raises(InputError, match=r"y\[1\]: the label must be a number.* not 'x'"):
         AlbertRegressor(model).fit(["ba", "do"], [1, "x"])
-    with pytest.raises(InputError, match="no classes that class_weights could weigh"):
+    with pytest.raises(InputError, match="class_weights must be none"):
         AlbertRegressor(model, class_weight="balanced").fit(["ba", "do"], [1, 2])
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import shutil
+import signal
 from dataclasses import fields
 from pathlib import Path
 
@@ -15,11 +17,12 @@ from toy_finetuning import pretrained, voices
 
 import tinyalbert.finetuning.finetune
 from tinyalbert.cli import main, make_parser
-from tinyalbert.cli.finetune import FORMATS, HELP
+from tinyalbert.cli.finetune import BUILT_IN, FORMATS, HELP
 from tinyalbert.finetuning.classification import Classification, TextExample
 from tinyalbert.finetuning.config import RECIPES, FinetuneConfig
 from tinyalbert.finetuning.demos import DEMOS, demo_examples
 from tinyalbert.finetuning.finetuned import TASKS, FineTuned, task_class
+from tinyalbert.finetuning.trainer import Trainer
 from tinyalbert.report.saliency import marked, saliency
 
 SETTINGS = ["--learning-rate", "1e-2", "--batch-size", "8", "--epochs", "3", "--seed", "3"]
@@ -50,6 +53,8 @@ def run(data: Path) -> Path:
 
 def test_every_task_has_its_words() -> None:
     assert set(HELP) >= set(TASKS) and set(FORMATS) >= set(TASKS)
+    named = {(task, name) for task in BUILT_IN for name in BUILT_IN[task].split(", ")}
+    assert named == {(demo.task, name) for name, demo in DEMOS.items()}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -118,6 +123,50 @@ def test_a_finished_run_that_is_resumed_is_judged_again(
     assert (run / "model.safetensors").read_bytes() == before
 
 
+def test_a_training_is_resumed_with_its_own_settings(
+        data: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    """Only --resume is added to what was typed, without any of the settings."""
+    argv = ["finetune", "classify", "--model", data / "model", "--train", data / "train.csv",
+            "--dev", data / "dev.csv", "--out", tmp_path]
+    step = Trainer.step
+
+    def stopped(trainer: Trainer) -> None:
+        if trainer.steps == 2:
+            signal.raise_signal(signal.SIGINT)
+        step(trainer)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "step", stopped)
+        assert main([*map(str, argv), *SETTINGS]) == 130
+    capsys.readouterr()
+    assert "go on with --resume" in error(capsys, "report", tmp_path)
+    assert main([*map(str, argv), "--resume"]) == 0
+    assert (tmp_path / "model.safetensors").read_bytes() == (
+        run / "model.safetensors").read_bytes()
+    kept = json.loads((tmp_path / "finetune.json").read_text())["settings"]
+    assert kept["batch_size"] == 8 and kept["seed"] == 3
+
+
+def test_overwriting_waits_until_nothing_can_be_wrong(
+        run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(run, out)
+    (tmp_path / "odd.csv").write_text("text,label\nba,middle\n")
+    before = {path.name for path in out.iterdir()}
+    model, train, odd = data / "model", data / "train.csv", tmp_path / "odd.csv"
+    for changes in (["--model", "nowhere/at/all", "--train", train],
+                    ["--model", model, "--train", train, "--max-seq-length", "99"],
+                    ["--model", model, "--train", train, "--test", odd],
+                    ["--model", out, "--train", train]):
+        assert main(["finetune", "classify", "--out", str(out), "--overwrite",
+                     *map(str, changes)]) == 2
+        assert {path.name for path in out.iterdir()} == before
+    argv = ["finetune", "classify", "--model", model, "--train", train, "--out", out]
+    assert main([*map(str, argv), "--overwrite", "--max-steps", "1"]) == 0
+    lines = (out / "metrics.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["total_steps"] == 1
+
+
 @pytest.mark.parametrize("change, said", [
     (["--train", "nowhere.csv"], "nowhere.csv"),
     (["--model", "nowhere/at/all"], "nowhere/at/all"),
@@ -180,6 +229,12 @@ def test_a_model_of_another_task_is_refused(run: Path, data: Path,
     assert "for no task" in error(capsys, "predict", data / "model", "a text")
 
 
+def test_nothing_is_not_asked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "TEXT is empty" in error(capsys, "predict", run, "ba do", " ")
+    assert "positive" in error(capsys, "predict", run, "ba do", "--batch-size", "0")
+    assert error(capsys, "predict").startswith("the following arguments are required: RUN (")
+
+
 def test_a_text_and_a_file_at_once_are_refused(run: Path, data: Path,
                                                capsys: pytest.CaptureFixture[str]) -> None:
     assert "--file" in error(capsys, "predict", run, "a text", "--file", data / "test.csv")
@@ -202,6 +257,7 @@ def test_the_report_of_an_unfinished_run_says_so(run: Path, tmp_path: Path,
     lines = (run / "metrics.jsonl").read_text().splitlines()
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines[:3]) + "\n")
     assert "not finished" in error(capsys, "report", tmp_path)
+    assert "--sentence is for a pretraining" in error(capsys, "report", run, "--sentence", "ba")
 
 
 def test_saliency_is_the_change_of_the_log_probability(run: Path) -> None:

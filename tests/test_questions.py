@@ -17,9 +17,9 @@ from toy_finetuning import FAST, SHARED, VOICES, pretrained, quiet
 from tinyalbert import AlbertForQuestionAnswering, AlbertModel
 from tinyalbert.errors import InputError
 from tinyalbert.finetuning.finetune import finetune
-from tinyalbert.finetuning.questions import Questions, guess
+from tinyalbert.finetuning.questions import Questions
 from tinyalbert.finetuning.spans import best_spans, covering, max_context
-from tinyalbert.finetuning.squad import Answer, QuestionExample
+from tinyalbert.finetuning.squad import Answer, QuestionExample, guess
 from tinyalbert.pipelines import pipeline
 from tinyalbert.tokenization.albert import AlbertTokenizer
 from tinyalbert.tokenization.bert import BertTokenizer

@@ -155,10 +155,24 @@ def test_a_tsv_with_commas(tmp_path):
     ("[1, 2]\n", "line 1 must hold a JSON object, not a list"),
     ('"text"\n', "line 1 must hold a JSON object, not a str"),
     ("[" * 100_000, "line 1 is not JSON"), ('{"a": ' + "9" * 5000 + "}", "line 1 is not JSON"),
-    ("\n", "holds no rows"),
+    ("\n", "holds no rows"), ('{"a": "x"}\n{"a": "\\uD83D"}', "line 2: '\\ud83d' is half a char"),
 ])
 def test_bad_jsonl(tmp_path, content, said):
     assert said in error_of(tmp_path, "a.jsonl", content)
+
+
+def test_the_case_of_an_ending_does_not_matter(tmp_path):
+    assert rows_of(tmp_path, "A.CSV", "text,label\na,x\n") == [
+        Row({"text": "a", "label": "x"}, "line 2")]
+    assert rows_of(tmp_path, "A.CSV.GZ", gzip.compress(b"text\na\n"))[0].values == {"text": "a"}
+
+
+def test_an_array_of_objects_is_no_table(tmp_path):
+    assert "or .jsonl, an object a line" in error_of(tmp_path, "a.json", '[{"text": "a"}]')
+
+
+def test_whole_characters_written_as_two_halves_are_read(tmp_path):
+    assert rows_of(tmp_path, "a.jsonl", '{"a": "\\ud83d\\ude00"}')[0].values == {"a": "\U0001f600"}
 
 
 def test_files_that_cannot_be_read(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,17 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
     finally:
         with contextlib.suppress(OSError):    # it is gone after the rename, or was never made
             temporary.unlink()
+
+
+def delete(path: Path) -> None:
+    """A file, or a folder with all that is in it. InputError if that fails."""
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    except OSError as error:
+        raise InputError(f"cannot delete {path}: {error.strerror}") from error
 
 
 def read_json_object(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 import transformers
 from hugging_face import tensors
 from test_pipelines_reference import assert_same
-from tiny import randomize
+from tiny import TOLERANCE, assert_close, randomize
 from toy_finetuning import CONFIG, FAST, pretrained, voices
 
 from tinyalbert import (
@@ -24,7 +24,9 @@ from tinyalbert import (
 )
 from tinyalbert.finetuning.choices import Choice, ChoiceExample
 from tinyalbert.finetuning.classification import Classification, TextExample
+from tinyalbert.finetuning.entities import Entities
 from tinyalbert.finetuning.finetuned import FineTuned, begin
+from tinyalbert.finetuning.questions import Questions
 from tinyalbert.finetuning.task import Task
 from tinyalbert.finetuning.trainer import Trainer, layer_rates
 from tinyalbert.tokenization.bert import BertTokenizer
@@ -59,7 +61,8 @@ def labelled() -> list[TextExample]:
 
 
 def rated() -> list[TextExample]:
-    return [example._replace(label=str(len(example.text) / 4 - 2.1)) for example in labelled()]
+    return [example._replace(label=str(example.text.count("a") / 4 - 0.6))
+            for example in labelled()]
 
 
 def questions() -> list[ChoiceExample]:
@@ -159,3 +162,40 @@ def test_transformers_opens_what_was_fine_tuned(model: Path, tmp_path: Path) -> 
     for answer, labels in zip(answers, theirs, strict=True):
         assert answer["scores"] == pytest.approx(
             {label["label"]: label["score"] for label in labels}, abs=1e-5)
+
+
+HEADS: dict[str, tuple[Any, str]] = {
+    "classify": (Classification(["low", "high", "middle"]), "SequenceClassification"),
+    "numbers": (Classification([]), "SequenceClassification"),
+    "ner": (Entities(["O", "B-a", "I-a", "B-b", "I-b"]), "TokenClassification"),
+    "qa": (Questions(), "QuestionAnswering"),
+    "choice": (Choice(), "MultipleChoice"),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_every_head_is_read_by_transformers(model: Path, tmp_path: Path, name: str) -> None:
+    """From the folder alone: the class, the tokenizer, the labels, all weights, equal outputs."""
+    task, head = HEADS[name]
+    made = begin(task, model, backend="numpy", seed=0, max_length=None)
+    randomize(made.model)
+    made.save(tmp_path)
+    theirs, info = getattr(transformers, f"AutoModelFor{head}").from_pretrained(
+        tmp_path, output_loading_info=True)
+    assert not any(info.values()) and theirs.config.architectures == [type(made.model).__name__]
+    if names := getattr(task, "labels", []):
+        assert theirs.config.id2label == dict(enumerate(names))
+        assert theirs.config.label2id == {label: i for i, label in enumerate(names)}
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    texts = [text for text, _ in voices(4)]
+    batch = tokenizer(texts, texts[::-1], padding=True, return_tensors="np")
+    own = made.tokenizer(texts, texts[::-1], padding=True, return_tensors="np")
+    for key in ("input_ids", "token_type_ids", "attention_mask"):
+        np.testing.assert_array_equal(batch[key], own[key])
+    arrays = {key: value.reshape(2, 2, -1) if name == "choice" else value
+              for key, value in own.items()}
+    with torch.no_grad():
+        expected = theirs.eval()(**tensors(arrays))
+    found = FineTuned.load(tmp_path).model(**arrays)
+    for key in ("start_logits", "end_logits") if name == "qa" else ("logits",):
+        assert_close(getattr(found, key), expected[key].numpy(), TOLERANCE["float32"], key)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ..files import write_atomically
 from ..finetuning.finetuned import TASKS
 from .finetune import FORMATS, HELP, add_reading, reading
+from .flags import positive
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,28 +46,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                        help="array library: numpy, or cupy on a GPU [numpy]")
     blimp.add_argument("--json", action="store_true", help="the same for programs, in JSON")
     blimp.set_defaults(work=evaluate_blimp)
-
-
     for name in TASKS:
         task = tasks.add_parser(name, help=f"a fine-tuned model: {HELP[name]}",
                                 description="The metrics of a fine-tuned model on examples with "
-                                            f"their labels, from {FORMATS[name]}.")
+                                            "their labels.", epilog=f"FILE: {FORMATS[name]}.")
         task.add_argument("model", metavar="RUN", help="a folder, or a name on the hub")
         task.add_argument("file", metavar="FILE", type=Path, help="the examples")
         task.add_argument("--predictions", metavar="OUT.jsonl", type=Path,
                           help="write every answer there")
-        task.add_argument("--batch-size", metavar="N", type=positive, default=32, help="[32]")
+        task.add_argument("--batch-size", metavar="N", type=positive, default=32,
+                          help="inputs at a time [32]")
         task.add_argument("--backend", choices=("numpy", "cupy"), default="numpy",
                           help="array library: numpy, or cupy on a GPU [numpy]")
         task.add_argument("--json", action="store_true", help="the same for programs, in JSON")
         add_reading(task, name)
         task.set_defaults(work=evaluate_finetuned)
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
-    return int(text)
 
 
 def run(args: argparse.Namespace) -> None:

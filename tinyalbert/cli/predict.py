@@ -21,14 +21,17 @@ from pathlib import Path
 
 from ..errors import InputError
 from .finetune import READING, add_reading, reading
+from .flags import positive
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="RUN", help="a folder, or a name on the hub")
-    parser.add_argument("text", metavar="TEXT", nargs="*", help="what is asked")
-    parser.add_argument("--file", metavar="FILE", type=Path, help="many of them")
+    parser.add_argument("text", metavar="TEXT", nargs="*", default=[], help="what is asked")
+    parser.add_argument("--file", metavar="FILE", type=Path,
+                        help="many, written as examples are; labels may be missing")
     parser.add_argument("--json", action="store_true", help="answers for programs, always")
-    parser.add_argument("--batch-size", metavar="N", type=int, default=32, help="[32]")
+    parser.add_argument("--batch-size", metavar="N", type=positive, default=32,
+                        help="inputs at a time [32]")
     parser.add_argument("--backend", choices=("numpy", "cupy"), default="numpy",
                         help="array library: numpy, or cupy on a GPU [numpy]")
     add_reading(parser, *READING)
@@ -40,6 +43,8 @@ def run(args: argparse.Namespace) -> None:
     task = finetuned.task
     if args.text and args.file:
         raise InputError("give either TEXT or --file")
+    if not all(text.strip() for text in args.text):
+        raise InputError("TEXT is empty: there is nothing to answer")
     if not args.text and not args.file and sys.stdin.isatty():
         print("One text a line; Ctrl-D ends.", file=sys.stderr)
     examples = (list(map(task.of_text, args.text)) if args.text else

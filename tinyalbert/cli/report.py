@@ -1,6 +1,6 @@
 """Write what a training has learned: one HTML page, RUN/report.html, and pictures, RUN/figures.
 
-Works while the training is going on, too.
+That of a pretraining can be written while it is going on, too.
 
 examples:
   tinyalbert report runs/sotu
@@ -13,16 +13,21 @@ import argparse
 import webbrowser
 from pathlib import Path
 
+from ..errors import InputError
+from ..finetuning.finetuned import SETTINGS
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", metavar="RUN", help="the folder of a training")
-    parser.add_argument("--sentence", metavar="TEXT", 
-                        help="whose attention is shown (of a pretraining)")
+    parser.add_argument("--sentence", metavar="TEXT",
+                        help="of a pretraining: whose attention is shown")
     parser.add_argument("--open", action="store_true", help="show the page in the browser")
 
 
 def run(args: argparse.Namespace) -> None:
-    if (Path(args.folder) / "finetune.json").exists():
+    if (Path(args.folder) / SETTINGS).exists():
+        if args.sentence:
+            raise InputError("--sentence is for a pretraining: of a fine-tuning, dev is shown")
         from ..report.finetuning import write_finetuning_report
         page = write_finetuning_report(args.folder)
     else:

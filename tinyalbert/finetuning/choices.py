@@ -50,10 +50,20 @@ class Choice(Task):
     name = "choice"
     model = "ForMultipleChoice"
     metric = "accuracy"
+    example = ChoiceExample
 
     @classmethod
     def read(cls, path: Path, *, labelled: bool = True) -> list[ChoiceExample]:
         return [example_of(row, labelled) for given in read_rows(path) for row in flat(given)]
+
+    @classmethod
+    def problem(cls, example: ChoiceExample) -> str | None:
+        if len(example.options) < 2 or example.label not in range(len(example.options)):
+            return (f"the label must be the number of one of two or more options, counted from 0, "
+                    f"not {example.label!r:.50} of {len(example.options)}")
+        if not isinstance(example.question, str):
+            return f"the question must be a text, '' if there is none, not {example.question!r:.50}"
+        return None
 
     @classmethod
     def of_examples(cls, examples: Sequence[ChoiceExample]) -> Self:

@@ -18,7 +18,7 @@ from ..config import AnyConfig
 from ..errors import InputError
 from ..functional import softmax
 from ..tokenization.base import PreTrainedTokenizer
-from .tables import Row, find_column, read_rows, text_of
+from .tables import Row, find_column, read_rows, shown, text_of
 from .task import Features, Prediction, Task, balanced
 
 TEXTS = ("text", "sentence", "sentence1", "text_a", "premise", "question1", "review", "content",
@@ -27,6 +27,7 @@ PAIRS = ("text_pair", "sentence2", "text_b", "hypothesis", "question2")
 LABELS = ("label", "labels", "category", "class", "target", "sentiment", "topic", "score",
           "rating", "gold_label")
 MANY = 100      # labels; a column with more of them is hardly one of labels
+LARGEST = 1e9   # number; the squares of larger ones are no finite numbers before long
 
 
 class TextExample(NamedTuple):
@@ -41,6 +42,7 @@ class Classification(Task):
 
     name = "classify"
     model = "ForSequenceClassification"
+    example = TextExample
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = list(labels)
@@ -56,14 +58,13 @@ class Classification(Task):
         text = find_column(rows, path, text_column, TEXTS, "the text", "--text-column")
         pair = find_column(rows, path, pair_column, PAIRS, "the second text", "--pair-column")
         label = find_column(rows, path, label_column, LABELS, "the label", "--label-column")
-        names = ", ".join(rows[0].values)
-        if text is None:
-            raise InputError(f"{path}: which column is the text? They are {names}: give "
-                             "--text-column, or --columns if the first line is not their names")
-        if label is None and labelled:
-            raise InputError(f"{path}: which column is the label? They are {names}: give "
-                             "--label-column, or --columns if the first line is not their names")
-        return [TextExample(text_of(row, text), text_of(row, pair) if pair else None,
+        for column, what in ((text, "text"), (label, "label")):
+            if column is None and (labelled or what == "text"):
+                raise InputError(f"{shown(path)}: which column is the {what}? They are "
+                                 f"{', '.join(rows[0].values)}: give --{what}-column; or --columns "
+                                 "if the first line is not their names, or a .csv, .tsv or .jsonl "
+                                 "if the file is none")
+        return [TextExample(text_of(row, text or ""), text_of(row, pair) if pair else None,
                             label_of(row, label, labelled), row.where) for row in rows]
 
     @classmethod
@@ -71,21 +72,29 @@ class Classification(Task):
         return TextExample(text)
 
     @classmethod
+    def problem(cls, example: TextExample) -> str | None:
+        if not isinstance(example.label, str):
+            return f"the label must be a text, a number too, not {example.label!r:.50}"
+        return None
+
+    @classmethod
     def of_examples(cls, examples: Sequence[TextExample]) -> Self:
         """Numbers with a fraction mean regression, whatever else is written means labels."""
         counts = Counter(example.label for example in examples if example.label is not None)
         if not counts:
             raise InputError("no example has a label to learn from")
-        numbers = [as_number(label) for label in counts]
-        if any(n is not None and not math.isfinite(n) for n in numbers):
-            wrong = next(e for e in examples if as_number(e.label) is not None
-                         and not math.isfinite(as_number(e.label) or 0))
-            raise InputError(f"{wrong.where}: the label {wrong.label!r} is not a finite number")
-        if all(n is not None for n in numbers) and any(n % 1 for n in numbers if n is not None):
-            return cls([])
+        numbers = {label: number for label in counts if (number := as_number(label)) is not None}
+        fractions = any(number % 1 for number in numbers.values())      # of inf and nan it is nan
+        mostly = fractions and sum(counts[label] for label in numbers) > len(examples) / 2
+        for label, where in ((e.label, e.where) for e in examples if e.label is not None):
+            if not math.isfinite(numbers.get(label, math.nan if mostly else 0)):
+                raise InputError(f"{where}: the label {label!r:.50} is not a finite number"
+                                 + "; most labels are" * mostly)
         if len(counts) == 1:
-            raise InputError(f"all {len(examples):,} examples have the label {next(iter(counts))!r}"
-                             ": there is nothing to tell apart")
+            raise InputError(f"all {len(examples):,} examples have the label "
+                             f"{next(iter(counts))!r:.50}: there is nothing to tell apart")
+        if mostly:
+            return cls([])
         if len(counts) > MANY and len(counts) > len(examples) / 4:
             raise InputError(f"{len(counts):,} different labels in {len(examples):,} examples: is "
                              "--label-column the right one?")
@@ -132,12 +141,12 @@ class Classification(Task):
         """The label's number; InputError if training knew no such label."""
         if not self.labels:
             number = as_number(example.label)
-            if number is None or not math.isfinite(number):
-                raise InputError(f"{example.where}: {example.label!r} is not a finite number, and "
-                                 "the labels of the training examples are numbers")
+            if number is None or not abs(number) < LARGEST:
+                raise InputError(f"{example.where}: the label must be a number, as in training, "
+                                 f"of less than {LARGEST:g}, not {example.label!r:.50}")
             return number
         if example.label not in self.ids:
-            raise InputError(f"{example.where}: the label {example.label!r} is none of those "
+            raise InputError(f"{example.where}: the label {example.label!r:.50} is none of those "
                              f"learned: {', '.join(self.labels[:10])}")
         return self.ids[example.label]
 
@@ -149,10 +158,10 @@ class Classification(Task):
         return batch
 
     def loss_options(self, features: Sequence[Features], class_weights: str) -> dict[str, Any]:
-        if class_weights == "balanced" and self.labels:
-            labels = np.array([feature["label"] for feature in features])
-            return {"class_weights": balanced(labels, len(self.labels))}
-        return super().loss_options(features, class_weights)
+        if class_weights == "none" or not self.labels:
+            return super().loss_options(features, class_weights)
+        labels = np.array([feature["label"] for feature in features])
+        return {"class_weights": balanced(labels, len(self.labels))}
 
     def predictions(self, examples: Sequence[TextExample], features: Sequence[Features],
                     outputs: Sequence[np.ndarray]) -> list[Prediction]:

@@ -5,6 +5,7 @@ Each field is a flag of `tinyalbert finetune`.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -60,14 +61,14 @@ class FinetuneConfig:
         if self.max_seq_length is not None and self.max_seq_length < 8:
             raise InputError(f"max_seq_length must be at least 8, not {self.max_seq_length}")
         for name in ("epochs", "learning_rate", "layer_decay", "adam_epsilon"):
-            if (value := getattr(self, name)) is not None and not value > 0:
-                raise InputError(f"{name} must be greater than 0, not {value}")
+            if (value := getattr(self, name)) is not None and not 0 < value < math.inf:
+                raise InputError(f"{name} must be greater than 0 and finite, not {value}")
         for name in ("warmup_ratio", "hidden_dropout", "classifier_dropout", "held_out"):
             if (value := getattr(self, name)) is not None and not 0 <= value < 1:
                 raise InputError(f"{name} must be in [0, 1), not {value}")
         for name in ("weight_decay", "max_grad_norm", "seed", "patience"):
-            if not getattr(self, name) >= 0:
-                raise InputError(f"{name} must not be negative: {getattr(self, name)}")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise InputError(f"{name} must be at least 0 and finite, not {getattr(self, name)}")
 
     def peak_rate(self, hidden_size: int) -> float:
         """Without learning_rate: 3e-5 (768/H)^1.5, and at least 5e-6. Wide models stay at chance

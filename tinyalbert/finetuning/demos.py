@@ -3,10 +3,15 @@
     sotu-period         classify: a paragraph of a president's message; its half-century
     shakespeare-genre   classify: a speech; the genre of its play
     shakespeare-names   ner: a stage direction in small letters; who enters, who leaves
+    sotu-telegram       summarize: a sentence; the same as a telegram, without its small words
 
 Each comes in two parts, what to learn from and what to be judged by. The messages of the second
 part are other messages, and the stage directions are of other plays. The speeches are of other
 scenes of the same plays: people's names tell the play, and that tells the genre.
+
+What sotu-telegram teaches is a rule: which words to copy, in their order, which to skip, and when
+to end. A small model has it in a minute or two. It is not taught what matters in a text: to sum up
+an article in words of its own takes a large model and very many examples.
 """
 
 from __future__ import annotations
@@ -19,9 +24,17 @@ from ..data.demo_corpora import DEMO_CORPORA
 from ..errors import InputError
 from .classification import TextExample
 from .conll import Sentence
+from .summaries import SummaryExample
 
 PARAGRAPH = 60          # words at least, so that there is something to judge by
 SPEECH = 40
+SENTENCE = 130          # characters at most: it and its telegram must fit into a small model
+TELEGRAM = 90
+SMALL_WORDS = """
+    a an the this these that those such all any each every no not but and or if so than then there
+    i we you he she it they me us him them my our your his her its their who whom what which
+    am is are was were be been being has have had do does did will would shall should may might can
+    could must of to in for by with as at on from into upon"""
 EVERY = 6               # one message, scene or play in so many is held out
 PERIODS = ("1790-1849", "1850-1899", "1900-1949", "1950-today")
 
@@ -69,10 +82,22 @@ def names() -> Iterator[tuple[bool, Sentence]]:
                                                     path.name)
 
 
+def telegrams() -> Iterator[tuple[bool, SummaryExample]]:
+    corpus, small = DEMO_CORPORA["sotu"], set(SMALL_WORDS.split())
+    for number, path in enumerate(corpus.files()):
+        for sentence in next(corpus.read(path.read_text("utf-8"))):
+            words = sentence.split()
+            telegram = " ".join(word for word in words
+                                if word.strip(",.;:!?()'\"-").lower() not in small)
+            if len(words) > 5 and len(sentence) <= SENTENCE and 0 < len(telegram) <= TELEGRAM:
+                yield number % EVERY == 0, SummaryExample(sentence, telegram, path.name)
+
+
 DEMOS = {
     "sotu-period": Demo("classify", periods),
     "shakespeare-genre": Demo("classify", genres),
     "shakespeare-names": Demo("ner", names),
+    "sotu-telegram": Demo("summarize", telegrams),
 }
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,10 +32,10 @@ from .conll import (
     to_iob2,
 )
 from .entity_view import to_terminal
-from .tables import STDIN, find_column, lines, read_rows, read_text, text_of
+from .spans import word_windows
+from .tables import STDIN, find_column, lines, read_rows, read_text, shown, text_of
 from .task import Features, Prediction, Task, balanced
 
-OVERLAP = 0.25          # of a window with the next one
 LETTER = r"[\w\u0300-\u036f]"       # or digit, or an accent that stands by itself
 WORD = re.compile(rf"""
     (?:https?://|www\.)\S*[\w/]
@@ -60,6 +60,7 @@ class Entities(Task):
     name = "ner"
     model = "ForTokenClassification"
     metric = "f1"
+    example, label = Sentence, "tags"
 
     def __init__(self, labels: Sequence[str]) -> None:
         self.labels = list(labels)
@@ -70,20 +71,29 @@ class Entities(Task):
              tag_column: int | None = None) -> list[Sentence]:
         """A file of words and tags (conll.py); or, to be labelled, texts as in tables.py."""
         text = read_text(path)
-        found = read_conll(path, text, labelled=labelled, word_column=word_column,
+        found = read_conll(Path(shown(path)), text, labelled=labelled, word_column=word_column,
                            tag_column=tag_column)
         if found is not None:
             return found
         rows = list(lines(path, text)) if path == STDIN else read_rows(path)
         column = find_column(rows, path, None, TEXTS, "the text", "")
         if column is None:
-            raise InputError(f"{path}: which column is the text? Name it text; they are "
+            raise InputError(f"{shown(path)}: which column is the text? Name it text; they are "
                              f"{', '.join(rows[0].values)}")
         return [divide(text_of(row, column), row.where) for row in rows]
 
     @classmethod
     def of_text(cls, text: str) -> Sentence:
         return divide(text)
+
+    @classmethod
+    def problem(cls, example: Sentence) -> str | None:
+        words, tags = example.words, example.tags or []
+        if not 0 < len(words) == len(tags) or isinstance(words, str):
+            return f"a sentence is a list of words with a tag for each: {words!r:.60}, {tags!r:.60}"
+        if to_iob2(tags) != list(tags):
+            return f"tags must be IOB2, O, B-TYPE and I-TYPE after it: {to_iob2(tags)}, not {tags}"
+        return None
 
     @classmethod
     def of_examples(cls, examples: Sequence[Sentence]) -> Self:
@@ -121,7 +131,7 @@ class Entities(Task):
         for number, example in enumerate(examples):
             labels = None if example.tags is None else self.label_ids(example)
             each = [pieces[word] for word in example.words]
-            for first, last, mine in windows([len(ids) for ids in each], room):
+            for first, last, mine in word_windows([len(ids) for ids in each], room):
                 ids, words = [tokenizer.cls_token_id], []
                 for word in range(first, last):
                     if word in mine:
@@ -225,27 +235,3 @@ def pieces_of_words(tokenizer: PreTrainedTokenizer, examples: Sequence[Sentence]
     rows = tokenizer(words, add_special_tokens=False)["input_ids"] if words else []
     return {word: ids[:room] or [tokenizer.unk_token_id]
             for word, ids in zip(words, rows, strict=True)}
-
-
-def windows(lengths: Sequence[int], room: int) -> Iterator[tuple[int, int, range]]:
-    """The words [first, last) of each window, and the range of those it answers for, where words
-    have so many pieces and a window has room for so many."""
-    ends = np.cumsum(lengths, dtype=np.int64)                                           # [W]
-    starts = ends - lengths
-    spans, first, last = [], 0, 0
-    while last < len(lengths):
-        last = int(np.searchsorted(ends, starts[first] + room, "right"))
-        spans.append((first, last))
-        if last < len(lengths):
-            back = max(ends[last - 1] - int(OVERLAP * room), ends[last] - room)
-            first = int(np.searchsorted(starts, back))
-    around, owner = np.full(len(lengths), -1), np.zeros(len(lengths), np.int64)
-    for number, (first, last) in enumerate(spans):
-        inside = slice(first, last)
-        context = np.minimum(starts[inside] - starts[first], ends[last - 1] - ends[inside])
-        better = context > around[inside]
-        owner[inside][better], around[inside][better] = number, context[better]
-    for number, (first, last) in enumerate(spans):
-        mine = np.flatnonzero(owner == number)
-        if len(mine):
-            yield first, last, range(mine[0], mine[-1] + 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..files import write_atomically
-from ..training.checkpoint import load_checkpoint
+from ..files import delete, write_atomically
+from ..training.checkpoint import list_checkpoints, load_checkpoint
 from ..training.interrupt import stop_requests
 from ..training.metrics_log import MetricsLog
 from .config import FinetuneConfig
@@ -54,48 +54,76 @@ class Result(NamedTuple):
     test: dict[str, float] | None       # on test, if it was given
 
 
-def finetune(task_name: str, model: str | Path, train: Sequence[Example],
-             dev: Sequence[Example] | None, run: str | Path,
+def finetune(task_name: str, model: str | Path, train: Iterable[Example],
+             dev: Iterable[Example] | None, run: str | Path,
              config: FinetuneConfig = FinetuneConfig(), *,  # noqa: B008  it is frozen
-             test: Sequence[Example] | None = None, resume: bool = False,
-             log: Log = tqdm.write, progress: bool = True) -> Result:
+             test: Iterable[Example] | None = None, resume: bool = False,
+             replaces: Sequence[Path] = (), log: Log = tqdm.write, progress: bool = True) -> Result:
     """Train, and leave everything in the folder `run` (described in finetuned.py).
 
     task_name: classify, ner, qa, choice or summarize. model: a folder or a hub name. train, dev:
     as `task_class(task_name).read` gives them; without dev a share of train is held out. test:
     looked at once, by the best weights.
-    resume: go on from the last checkpoint in `run`, if there is one.
+    resume: go on from the last checkpoint in `run`, if there is one, with the same examples and
+    settings. replaces: files of an older training there, which are deleted when nothing speaks
+    against the new one.
 
     Raises InputError for unusable data, models or folders, TrainingError when the loss is no
     longer a number, KeyboardInterrupt after Ctrl-C, when everything has been saved.
     """
     run = Path(run)
+    check_run(run, model, resume, replaces)
+    chosen = task_class(task_name)
+    train = chosen.checked(train, "train")
+    dev = None if dev is None else chosen.checked(dev, "dev")
+    test = None if test is None else chosen.checked(test, "test")
+    task = chosen.of_examples(train)        # before the split: a label may be there but once
     train, dev = split(train, dev, config)
-    task = task_class(task_name).of_examples(train)
     log(f"train: {task.summary(train)}")
     log(f"dev: {task.summary(dev)}")
     finetuned = begin(task, model, backend=config.backend, seed=config.seed,
                       max_length=config.max_seq_length, hidden_dropout=config.hidden_dropout,
                       classifier_dropout=config.classifier_dropout)
-    features, dev_features = (task.features(finetuned.tokenizer, examples, finetuned.max_length)
-                              for examples in (train, dev))
+    looked_at = task.looked_at(dev)
+    features, dev_features, *_ = (      # of test to find an unknown label before the training
+        task.features(finetuned.tokenizer, examples, finetuned.max_length)
+        for examples in (train, looked_at, test) if examples)
     trainer = Trainer(finetuned.model, task, finetuned.tokenizer, config, features)
     checkpoint = load_checkpoint(run / "checkpoints", log) if resume else None
     if checkpoint:
         trainer.restore(checkpoint)
+    for path in replaces:
+        delete(path)
+    settings = {"model": str(model), "settings": config.to_dict()}
+    if not checkpoint:
+        finetuned.save_settings(run, **settings)
     metrics = MetricsLog(run, resume_at=trainer.steps)
-    name, values = task.baseline(train, dev)
+    compare_with_baseline(trainer, train, dev, metrics, log)
+    train_and_keep_the_best(
+        trainer, Dev(looked_at, dev_features), run, metrics,
+        lambda: finetuned.save(run, **settings), log, progress)
+    best = FineTuned.load(run, task_name, backend=config.backend)
+    return judge(best, dev, test, run, config.batch_size, metrics, log)
+
+
+def check_run(run: Path, model: str | Path, resume: bool, replaces: Sequence[Path]) -> None:
+    """InputError if something in the folder would be lost."""
+    if run.exists() and Path(model).exists() and run.samefile(model):
+        raise InputError(f"{run} holds the model to begin with: choose another folder")
+    if not resume and not replaces and list_checkpoints(run / "checkpoints"):
+        raise InputError(f"{run} holds a training already: resume it, or begin in another folder")
+
+
+def compare_with_baseline(trainer: Trainer, train: Sequence[Example], dev: Sequence[Example],
+                          metrics: MetricsLog, log: Log) -> None:
+    """Say what the model has to be better than; with it begins metrics.jsonl."""
+    name, values = trainer.task.baseline(train, dev)
     log(f"baseline, {name}: {shown(values)}")
     if not metrics.kept:
-        metrics.write("start", 0, task=task.name, metric=task.metric, total_steps=trainer.total,
-                      examples=len(train), dev_examples=len(dev), parameters=
-                      finetuned.model.num_parameters(), baseline=name, baseline_metrics=values)
-    held = Dev(dev, dev_features)
-    train_and_keep_the_best(
-        trainer, held, run, metrics,
-        lambda: finetuned.save(run, model=str(model), settings=config.to_dict()), log, progress)
-    best = FineTuned.load(run, task_name, backend=config.backend)
-    return judge(best, held, test, run, config.batch_size, metrics, log)
+        metrics.write("start", 0, task=trainer.task.name, metric=trainer.task.metric,
+                      total_steps=trainer.total, examples=len(train), dev_examples=len(dev),
+                      parameters=trainer.model.num_parameters(), baseline=name,
+                      baseline_metrics=values)
 
 
 def split(train: Sequence[Example], dev: Sequence[Example] | None, config: FinetuneConfig,
@@ -105,9 +133,10 @@ def split(train: Sequence[Example], dev: Sequence[Example] | None, config: Finet
         return train, dev
     order = np.random.default_rng(config.seed).permutation(len(train))
     kept = round(config.held_out * len(train))
-    if not kept:
-        raise InputError(f"{len(train)} training examples are too few to hold some out for "
-                         "evaluation: give --dev")
+    if not 0 < kept < len(train):
+        raise InputError(f"to hold out {config.held_out:g} of {len(train):,} training examples "
+                         f"leaves none {'to learn from' if kept else 'for evaluation'}: give "
+                         "--dev, or another --held-out")
     return [train[i] for i in sorted(order[kept:])], [train[i] for i in sorted(order[:kept])]
 
 
@@ -147,18 +176,19 @@ def train_and_keep_the_best(trainer: Trainer, dev: Dev, run: Path, metrics: Metr
         log(f"no better for {trainer.worse} evaluations: stopped early")
 
 
-def judge(best: FineTuned, dev: Dev, test: Sequence[Example] | None, run: Path, batch_size: int,
-          metrics: MetricsLog, log: Log) -> Result:
+def judge(best: FineTuned, dev: Sequence[Example], test: Sequence[Example] | None, run: Path,
+          batch_size: int, metrics: MetricsLog, log: Log) -> Result:
     """The best weights' last word on dev, and their only one on test. RUN/predictions.jsonl keeps
     what they said of dev, for the report."""
-    values, predictions = best.evaluate(dev.examples, batch_size=batch_size)
+    values, predictions = best.evaluate(dev, batch_size=batch_size)
     log(f"best: {shown(values)}")
     step = metrics.last_step
     metrics.write("final", step, **values, final=True)
     write_atomically(run / "predictions.jsonl", *(
         (json.dumps({"example": example._asdict(), "prediction": prediction}, ensure_ascii=False)
-         + "\n").encode() for example, prediction in zip(dev.examples, predictions, strict=True)))
-    if said := best.task.stuck(predictions):
+         + "\n").encode(errors="replace")
+        for example, prediction in zip(dev, predictions, strict=True)))
+    if len(predictions) > 1 and (said := best.task.stuck(predictions)):
         log(f"warning: the model answers {said} to everything: {ADVICE}")
         metrics.write("warning", step, message=f"the model answers {said} to everything: {ADVICE}",
                       final=True)

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ TASKS = {       # on the command line, and where each stands
     "ner": "entities.Entities",
     "qa": "questions.Questions",
     "choice": "choices.Choice",
+    "summarize": "summaries.Summaries",
+    "extract": "extraction.Extraction",
 }
 SETTINGS = "finetune.json"
 
@@ -40,15 +42,18 @@ class FineTuned:
     tokenizer: PreTrainedTokenizer
     max_length: int
 
-    def predict(self, examples: Sequence[Example], *, batch_size: int = 32,
+    def predict(self, examples: Iterable[Example], *, batch_size: int = 32,
                 progress: bool = False) -> list[Prediction]:
-        """One for each example."""
+        """One for each example. InputError if one cannot be used, or has an unknown label."""
+        examples = self.task.checked(examples, "examples", labelled=False)
         return self.task.predict(self.model, self.tokenizer, examples, max_length=self.max_length,
                                  batch_size=batch_size, progress=progress)[0]
 
-    def evaluate(self, examples: Sequence[Example], *, batch_size: int = 32,
+    def evaluate(self, examples: Iterable[Example], *, batch_size: int = 32,
                  progress: bool = False) -> tuple[dict[str, float], list[Prediction]]:
-        """The task's metrics with the mean loss among them, and the predictions."""
+        """The task's metrics with the mean loss among them, and the predictions. InputError if an
+        example cannot be used, or lacks its label."""
+        examples = self.task.checked(examples, "examples")
         predictions, loss = self.task.predict(
             self.model, self.tokenizer, examples, max_length=self.max_length,
             batch_size=batch_size, progress=progress)
@@ -71,9 +76,9 @@ class FineTuned:
         known = kept.get("task") or next(
             (name for name in TASKS if architecture.endswith(task_class(name).model)), None)
         if known is None or (task or known) != known:
-            was = f"for {known}" if known else "for no task"
-            raise InputError(f"{name_or_directory} was fine-tuned {was}: "
-                             f"tinyalbert finetune {task or 'TASK'} makes what is needed here")
+            was = f"for {known}, not for {task}" if known else "for no task"
+            raise InputError(f"{name_or_directory} was fine-tuned {was}: begin with tinyalbert "
+                             f"finetune {task or 'TASK'}, or give another folder")
         from ..pipelines.loading import load
         chosen = task_class(known)
         model, tokenizer = load(name_or_directory, chosen.model, backend=backend)
@@ -85,6 +90,10 @@ class FineTuned:
         """Everything that `load` reads."""
         self.model.save_pretrained(directory)
         self.tokenizer.save_pretrained(directory)
+        self.save_settings(directory, **settings)
+
+    def save_settings(self, directory: Path, **settings: Any) -> None:
+        """The task's part of it; settings: what else is to be known of the training."""
         write_json(directory / SETTINGS, {"task": self.task.name, "max_length": self.max_length,
                                           "learned": self.task.settings(), **settings})
 
@@ -122,8 +131,10 @@ def begin(task: Task, name_or_directory: str | Path, *, backend: str, seed: int,
     if len(tokenizer) > model.config.vocab_size:
         raise InputError(f"the tokenizer of {name_or_directory} has {len(tokenizer)} tokens and "
                          f"the model {model.config.vocab_size}: they do not belong together")
-    longest = min(model.config.max_position_embeddings, tokenizer.model_max_length)
+    tokenizer.model_max_length = min(model.config.max_position_embeddings,
+                                     tokenizer.model_max_length)        # for Transformers, too
     if max_length is not None and max_length > model.config.max_position_embeddings:
         raise InputError(f"max_seq_length {max_length} exceeds the "
-                         f"{model.config.max_position_embeddings} positions of {name_or_directory}")
-    return FineTuned(task, model, tokenizer, max_length or longest)
+                         f"{model.config.max_position_embeddings} positions of {name_or_directory}"
+                         ": give it as many at most (--max-seq-length)")
+    return FineTuned(task, model, tokenizer, max_length or tokenizer.model_max_length)

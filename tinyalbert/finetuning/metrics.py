@@ -12,12 +12,14 @@ from ..errors import InputError
 
 
 def classification_metrics(labels: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
-    """accuracy; macro_f1, the mean over the labels of each one's F1; Matthews' correlation."""
+    """accuracy; macro_f1, the mean over the labels of each one's F1; Matthews' correlation, 0 where
+    either side is constant."""
     metrics = sklearn_metrics()
+    constant = len({*labels, *predicted}) == 1      # of which matthews_corrcoef would warn
     return {"accuracy": float(metrics.accuracy_score(labels, predicted)),
             "macro_f1": float(metrics.f1_score(labels, predicted, average="macro",
                                                zero_division=0.0)),
-            "matthews": float(metrics.matthews_corrcoef(labels, predicted))}
+            "matthews": 0.0 if constant else float(metrics.matthews_corrcoef(labels, predicted))}
 
 
 def regression_metrics(targets: Sequence[float], predicted: Sequence[float]) -> dict[str, float]:

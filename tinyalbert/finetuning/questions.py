@@ -11,7 +11,6 @@ Source: Google's run_squad_v1.py, and Devlin et al. 2019, section 4.3, for "no a
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,27 +19,25 @@ from typing import Any, Self
 import numpy as np
 
 from ..config import AnyConfig
-from ..data.sentences import split_sentences
 from ..errors import InputError
 from ..functional import softmax
 from ..tokenization.base import PreTrainedTokenizer
 from .spans import Span, Tokens, best_spans, covering, tokens_of
 from .squad import (
+    Answer,
     QuestionExample,
     best_threshold,
     exact_match,
     f1,
-    normalize,
+    guess,
     read_squad,
     score,
     squad_metrics,
 )
-from .tables import find_column, read_rows, text_of
+from .tables import find_column, read_rows, shown, text_of
 from .task import Features, Prediction, Task
 
 QUESTION_TOKENS = 64    # longer questions are cut, and to half of a short input
-NAME = r"(?:[A-Z][\w'’]*|\d[\d,.]*\w*)"
-NAMES = re.compile(rf"{NAME}(?:[ -]{NAME})*")
 
 
 class Questions(Task):
@@ -53,6 +50,7 @@ class Questions(Task):
     name = "qa"
     model = "ForQuestionAnswering"
     metric = "f1"
+    example, label = QuestionExample, "answers"
 
     def __init__(self, has_unanswerable: bool = False, null_threshold: float = 0.0, *,
                  doc_stride: int = 128, max_answer_length: int = 30) -> None:
@@ -63,19 +61,30 @@ class Questions(Task):
     def read(cls, path: Path, *, labelled: bool = True) -> list[QuestionExample]:
         """SQuAD's JSON; or, without answers, a table with the columns question, context and
         perhaps id."""
-        if path.name.removesuffix(".gz").endswith(".json"):
+        if path.name.lower().removesuffix(".gz").endswith(".json"):
             return read_squad(path, labelled)
         if labelled:
-            raise InputError(f"{path}: questions with answers are read from SQuAD's .json")
+            raise InputError(f"{shown(path)}: questions with answers are read from SQuAD's .json")
         rows = read_rows(path)
         question, context = (find_column(rows, path, None, (name,), name, "")
                              for name in ("question", "context"))
         if question is None or context is None:
-            raise InputError(f"{path} has no columns question and context: give SQuAD's .json, or "
-                             "a .csv, .tsv or .jsonl that has them")
+            raise InputError(f"{shown(path)} has no columns question and context: give SQuAD's "
+                             ".json, or a .csv, .tsv or .jsonl that has them")
         return [QuestionExample(text_of(row, question), text_of(row, context),
                                 id=str(row.values.get("id", i)), where=row.where)
                 for i, row in enumerate(rows)]
+
+    @classmethod
+    def problem(cls, example: QuestionExample) -> str | None:
+        if not example.question.strip() or not example.context.strip():
+            return "neither the question nor its context may be empty"
+        answers = example.answers
+        if not isinstance(answers, tuple) or not all(isinstance(a, Answer) for a in answers):
+            return f"answers must be a tuple of Answer(text, start), not {answers!r:.60}"
+        wrong = [(text, start) for text, start in answers
+                 if not text or start < 0 or not example.context.startswith(text, start)]
+        return f"the context has no {wrong[0][0]!r:.60} at {wrong[0][1]}" if wrong else None
 
     @classmethod
     def of_examples(cls, examples: Sequence[QuestionExample]) -> Self:
@@ -232,18 +241,3 @@ def threshold_for(metric: Callable[[str, str], float], examples: Sequence[Questi
                            for example, prediction in zip(examples, predictions, strict=True)],
                           [score(metric, "", example) for example in examples],
                           [prediction["null_score_diff"] for prediction in predictions])
-
-
-def guess(example: QuestionExample) -> str:
-    """Of the sentence that shares most words with the question: the name or number, none of the
-    question's own, that stands nearest to them."""
-    asked = set(normalize(example.question).split())
-    sentence = max(split_sentences(example.context),
-                   key=lambda sentence: len(asked & set(normalize(sentence).split())))
-    shared = [word.start() for word in re.finditer(r"\S+", sentence)
-              if normalize(word[0]) in asked]
-    names = [name for name in NAMES.finditer(sentence)
-             if normalize(name[0]) and not asked & set(normalize(name[0]).split())]
-    nearest = min(names, default=None,
-                  key=lambda name: sum(abs(name.start() - place) for place in shared))
-    return nearest[0] if nearest else sentence

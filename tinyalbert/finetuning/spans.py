@@ -1,7 +1,8 @@
 """Long texts through windows, and the parts of a text that score best in them.
 
 A token seen at the edge of a window lacks its surroundings, so an answer counts only in the window
-that shows most around its first token (the "maximum context").
+that shows most around its first token (the "maximum context"), and a word only in the one that
+shows most around it.
 
 Source: Google's run_squad_v1.py. There the 20 best starts and ends are picked from the whole input;
 here from what can be one, so that the question takes no places.
@@ -9,7 +10,7 @@ here from what can be one, so that the question takes no places.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..tokenization.base import PreTrainedTokenizer
 from .task import Features
 
 N_BEST = 20             # starts, ends, and answers that are kept
+OVERLAP = 0.25          # of a window of words with the next one
 
 
 class Tokens(NamedTuple):
@@ -94,3 +96,27 @@ def best_spans(context: str, windows: Sequence[tuple[Features, np.ndarray]],
         if len(best) == N_BEST:
             break
     return list(best.values())
+
+
+def word_windows(lengths: Sequence[int], room: int) -> Iterator[tuple[int, int, range]]:
+    """The words [first, last) of each window, and the range of those it answers for, where words
+    have so many pieces and a window has room for so many."""
+    ends = np.cumsum(lengths, dtype=np.int64)                                           # [W]
+    starts = ends - lengths
+    spans, first, last = [], 0, 0
+    while last < len(lengths):
+        last = int(np.searchsorted(ends, starts[first] + room, "right"))
+        spans.append((first, last))
+        if last < len(lengths):
+            back = max(ends[last - 1] - int(OVERLAP * room), ends[last] - room)
+            first = int(np.searchsorted(starts, back))
+    around, owner = np.full(len(lengths), -1), np.zeros(len(lengths), np.int64)
+    for number, (first, last) in enumerate(spans):
+        inside = slice(first, last)
+        context = np.minimum(starts[inside] - starts[first], ends[last - 1] - ends[inside])
+        better = context > around[inside]
+        owner[inside][better], around[inside][better] = number, context[better]
+    for number, (first, last) in enumerate(spans):
+        mine = np.flatnonzero(owner == number)
+        if len(mine):
+            yield first, last, range(mine[0], mine[-1] + 1)

@@ -1,4 +1,4 @@
-"""SQuAD: its files, versions 1.1 and 2.0, and its official scores.
+"""SQuAD: its files, versions 1.1 and 2.0, its official scores, and a guess to compare with.
 
     {"data": [{"paragraphs": [{"context": TEXT, "qas": [
         {"id": ID, "question": TEXT, "is_impossible": false,
@@ -12,7 +12,6 @@ Source: Rajpurkar et al. 2016 and 2018, and their evaluate-v2.0.py.
 
 from __future__ import annotations
 
-import json
 import re
 import string
 from collections import Counter
@@ -22,10 +21,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..data.sentences import split_sentences
 from ..errors import InputError
-from .tables import read_text
+from .tables import parse_json, read_text
 
 PUNCTUATION = str.maketrans("", "", string.punctuation)
+NAME = r"(?:[A-Z][\w'’]*|\d[\d,.]*\w*)"
+NAMES = re.compile(rf"{NAME}(?:[ -]{NAME})*")
 
 
 class Answer(NamedTuple):
@@ -50,11 +52,7 @@ def read_squad(path: Path, labelled: bool = True) -> list[QuestionExample]:
     labelled: whether each must have answers or `"is_impossible": true`. InputError names the file
     and the question if something is missing, or if an answer is not where its offset says.
     """
-    text = read_text(path)
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} is not JSON: {error}") from error
+    content = parse_json(read_text(path), str(path))
     found: list[QuestionExample] = []
     for article, of_article in items(content, "data", str(path)):
         for paragraph, of_paragraph in items(article, "paragraphs", of_article):
@@ -171,3 +169,21 @@ def best_threshold(answered: Sequence[float], silent: Sequence[float],
     best = int(np.where(between, totals, -np.inf).argmax())
     return (float(totals[best] / len(order)),
             float(ranked[best - 1] if best else ranked[0] - 1))
+
+
+# ---- a baseline
+
+
+def guess(example: QuestionExample) -> str:
+    """Of the sentence that shares most words with the question: the name or number, none of the
+    question's own, that stands nearest to them."""
+    asked = set(normalize(example.question).split())
+    sentence = max(split_sentences(example.context),
+                   key=lambda sentence: len(asked & set(normalize(sentence).split())))
+    shared = [word.start() for word in re.finditer(r"\S+", sentence)
+              if normalize(word[0]) in asked]
+    names = [name for name in NAMES.finditer(sentence)
+             if normalize(name[0]) and not asked & set(normalize(name[0]).split())]
+    nearest = min(names, default=None,
+                  key=lambda name: sum(abs(name.start() - place) for place in shared))
+    return nearest[0] if nearest else sentence

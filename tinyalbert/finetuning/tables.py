@@ -32,7 +32,10 @@ class Row(NamedTuple):
 
 def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
     """All rows but empty ones. InputError names the file and line that cannot be used."""
-    name = path.name.removesuffix(".gz")
+    name = path.name.lower().removesuffix(".gz")
+    if name.endswith(".json"):
+        raise InputError(f"{path}: tables are read from .csv, .tsv or .jsonl, an object a line; "
+                         "in pandas, to_json(file, orient='records', lines=True)")
     text = read_text(path)
     if name.endswith((".csv", ".tsv")):
         rows = delimited(path, text, "\t" if name.endswith(".tsv") else ",", columns)
@@ -42,8 +45,12 @@ def read_rows(path: Path, columns: Sequence[str] | None = None) -> list[Row]:
         rows = lines(path, text)
     found = list(rows)
     if not found:
-        raise InputError(f"{path} holds no rows")
+        raise InputError(f"{shown(path)} holds no rows")
     return found
+
+
+def shown(path: Path) -> str:
+    return "standard input" if path == STDIN else str(path)
 
 
 def read_text(path: Path) -> str:
@@ -52,17 +59,18 @@ def read_text(path: Path) -> str:
         if path == STDIN:
             content = sys.stdin.buffer.read()
         else:
-            opener: Any = gzip.open if path.suffix == ".gz" else open
+            opener: Any = gzip.open if path.suffix.lower() == ".gz" else open
             with opener(path, "rb") as file:
                 content = file.read()
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"cannot read {path}: {reason}") from error
+        raise InputError(f"cannot read {shown(path)}: {reason}") from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path}, line {line}: not UTF-8; convert the file to UTF-8") from error
+        raise InputError(f"{shown(path)}, line {line}: not UTF-8; convert the file to UTF-8"
+                         ) from error
 
 
 def delimited(path: Path, text: str, delimiter: str,
@@ -106,14 +114,25 @@ def objects(path: Path, numbered: Iterable[tuple[int, str]]) -> Iterator[Row]:
     for number, line in numbered:
         if not line.strip():
             continue
-        where = f"{path}, line {number}"
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{where} is not JSON: {error}") from error
+        where = f"{shown(path)}, line {number}"
+        values = parse_json(line, where)
         if not isinstance(values, dict):
             raise InputError(f"{where} must hold a JSON object, not a {type(values).__name__}")
         yield Row(values, where)
+
+
+def parse_json(text: str, where: str) -> Any:
+    """InputError for what is not JSON, or has half a surrogate pair, which no file can hold."""
+    try:
+        value = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: {error.object[error.start]!r} is half a character; the other "
+                         "half is missing") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON: {error}") from error
+    return value
 
 
 def lines(path: Path, text: str) -> Iterator[Row]:
@@ -122,7 +141,7 @@ def lines(path: Path, text: str) -> Iterator[Row]:
         if path == STDIN and line.startswith("{"):
             yield from objects(path, [(number, line)])
         elif line:
-            yield Row({"text": line}, f"{path}, line {number}")
+            yield Row({"text": line}, f"{shown(path)}, line {number}")
 
 
 def find_column(rows: Sequence[Row], path: Path, asked: str | None, usual: Sequence[str],
@@ -132,8 +151,8 @@ def find_column(rows: Sequence[Row], path: Path, asked: str | None, usual: Seque
     names = list(rows[0].values)
     if asked is not None:
         if asked not in names:
-            raise InputError(f"{path} has no column {asked!r} for {what} ({flag}): its columns are "
-                             f"{', '.join(names)}")
+            raise InputError(f"{shown(path)} has no column {asked!r} for {what} ({flag}): its "
+                             f"columns are {', '.join(names)}")
         return asked
     lowered = {name.lower(): name for name in reversed(names)}
     return next((lowered[name] for name in usual if name in lowered), None)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -41,6 +41,8 @@ class Task(ABC):
     name: ClassVar[str]             # on the command line
     model: ClassVar[str]            # the class without its family: "ForSequenceClassification"
     metric: str                     # decides which weights are kept; larger is better
+    example: ClassVar[Any]          # the class of its examples, which know `where` they stood
+    label: ClassVar[str] = "label"  # their field that is learned
 
     # ---- before training
 
@@ -55,6 +57,32 @@ class Task(ABC):
         """An example without a label from one text; InputError if the task needs more than that."""
         raise InputError(f"a text alone is not enough for {cls.name}: give --file, or JSON objects "
                          "through a pipe")
+
+    @classmethod
+    def checked(cls, examples: Iterable[Example], name: str, *,
+                labelled: bool = True) -> list[Example]:
+        """As a list, in which each knows where it stood: `name[0]` if it was made by hand.
+        InputError if one is not an example of this task, has no label or an impossible one; or if
+        there is none to be learned from."""
+        found: list[Example] = []
+        for i, example in enumerate(examples):
+            if not isinstance(example, cls.example):
+                raise InputError(f"{name}[{i}] must be a {cls.example.__name__}, not "
+                                 f"{example!r:.60}")
+            where = example.where or f"{name}[{i}]"
+            if labelled and getattr(example, cls.label) is None:
+                raise InputError(f"{where} has no {cls.label}: leave it out, or add it")
+            if labelled and (problem := cls.problem(example)):
+                raise InputError(f"{where}: {problem}")
+            found.append(example._replace(where=where))
+        if labelled and not found:
+            raise InputError(f"{name} is empty: there must be examples")
+        return found
+
+    @classmethod
+    def problem(cls, example: Example) -> str | None:
+        """What is wrong with a labelled example. `read` has seen to it; one may be made by hand."""
+        return None
 
     @classmethod
     @abstractmethod
@@ -78,6 +106,10 @@ class Task(ABC):
         """One sentence about the data: how many of what, how unbalanced."""
         return f"{len(examples):,} examples"
 
+    def looked_at(self, dev: Sequence[Example]) -> Sequence[Example]:
+        """Those that choose the best weights: all of dev, unless answers take long."""
+        return dev
+
     # ---- in
 
     @abstractmethod
@@ -92,7 +124,8 @@ class Task(ABC):
     def loss_options(self, features: Sequence[Features], class_weights: str) -> dict[str, Any]:
         """More arguments of model.forward in training. class_weights: "none" or "balanced"."""
         if class_weights != "none":
-            raise InputError(f"{self.name} has no classes that class_weights could weigh")
+            raise InputError(f"class_weights must be none: here {self.name} has no labels that "
+                             "could weigh more or less")
         return {}
 
     # ---- out

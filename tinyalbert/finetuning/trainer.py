@@ -7,13 +7,16 @@ going on from a checkpoint gives the weights of a training that was never interr
 from __future__ import annotations
 
 import re
+import zlib
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..errors import InputError
 from ..optim import AdamW, clip_by_global_norm, learning_rate
 from ..tokenization.base import PreTrainedTokenizer
 from ..training.checkpoint import Checkpoint, save_checkpoint
@@ -120,17 +123,31 @@ class Trainer:
         self.worse = 0 if better else self.worse + 1
         return better
 
+    @cached_property
+    def checksum(self) -> int:
+        """Of all ids and labels that are learned from."""
+        crc = 0
+        for feature in self.features:
+            numbers = [value for value in feature.values() if not isinstance(value, np.ndarray)]
+            crc = zlib.crc32(repr(numbers).encode(), crc)
+        return crc
+
     def save(self, directory: Path) -> None:
         """A checkpoint in directory."""
         state = {"best": self.best, "best_step": self.best_step, "worse": self.worse,
-                 "sums": dict(self.sums)}
+                 "sums": dict(self.sums), "examples": self.checksum}
         save_checkpoint(directory, Checkpoint(self.steps, self.model.state_dict(tied=False),
                                               self.optimizer.state_dict(), state), keep=1)
 
     def restore(self, checkpoint: Checkpoint) -> None:
+        """InputError if it is of a training that had something else to learn."""
+        if checkpoint.state.get("examples") != self.checksum:
+            raise InputError("the training that is to be resumed was begun with other examples, or "
+                             "another task, seed or max_seq_length: give the same, or another "
+                             "folder")
         self.model.load_state_dict(checkpoint.model)
         self.optimizer.load_state_dict(checkpoint.optimizer, steps=checkpoint.step)
-        self.best, self.best_step, self.worse, sums = checkpoint.state.values()
+        self.best, self.best_step, self.worse, sums, _ = checkpoint.state.values()
         self.sums.update(sums)
 
 

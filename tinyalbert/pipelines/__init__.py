@@ -24,13 +24,15 @@ from .feature_extraction import extract_features
 from .fill_mask import fill_masks
 from .loading import load
 from .question_answering import answer_questions
+from .summarization import summarize_texts, summarizer
 from .text_classification import classify_texts
 from .token_classification import find_entities
 
 
 class Task(NamedTuple):
     answer: Callable[..., Any]      # (model, tokenizer, texts, **options)
-    model: str                      # what to load by name: "ForMaskedLM" is AlbertForMaskedLM
+    # What to load by name: "ForMaskedLM" is AlbertForMaskedLM. Or what finds it out, with options.
+    model: str | Callable[[str | Path], tuple[str, dict[str, Any]]]
 
 
 TASKS = {
@@ -41,6 +43,7 @@ TASKS = {
     "question-answering": Task(answer_questions, "ForQuestionAnswering"),
     "token-classification": Task(find_entities, "ForTokenClassification"),
     "ner": Task(find_entities, "ForTokenClassification"),
+    "summarization": Task(summarize_texts, summarizer),
 }
 
 
@@ -76,7 +79,11 @@ def pipeline(task: str, model: PreTrainedModel | str | Path,
     if isinstance(tokenizer, str | Path):
         tokenizer = load_tokenizer(tokenizer)
     if not isinstance(model, PreTrainedModel):
-        model, tokenizer = load(model, TASKS[task].model, tokenizer, backend=backend)
+        kind = TASKS[task].model
+        if not isinstance(kind, str):
+            kind, learned = kind(model)
+            options = learned | options
+        model, tokenizer = load(model, kind, tokenizer, backend=backend)
     elif tokenizer is None:
         raise InputError("a model does not know its tokenizer: pass tokenizer= too")
     return Pipeline(task, model, tokenizer, **options)

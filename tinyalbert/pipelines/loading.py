@@ -13,6 +13,9 @@ from ..pretrained import PreTrainedModel
 from ..tokenization import load_tokenizer
 from ..tokenization.base import PreTrainedTokenizer
 
+# Their heads have the same name, and may have the same shape.
+CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification", "ForMultipleChoice")
+
 
 def load(name_or_directory: str | Path, kind: str, tokenizer: PreTrainedTokenizer | None = None, *,
          backend: str = "numpy") -> tuple[PreTrainedModel, PreTrainedTokenizer]:
@@ -20,12 +23,17 @@ def load(name_or_directory: str | Path, kind: str, tokenizer: PreTrainedTokenize
 
     kind: the class without its family, "ForMaskedLM" or "Model".
 
-    Raises InputError if there is none, or if its head would be a random one.
+    Raises InputError if there is none, or if its head would be a random one or is another task's.
     """
     directory = local_directory(name_or_directory, ["config.json"])
-    config = config_from_dict(read_json_object(directory / "config.json"))
+    values = read_json_object(directory / "config.json")
+    config = config_from_dict(values)
     model_class = getattr(importlib.import_module("tinyalbert"),
                           config.model_type.capitalize() + kind)
+    trained = str((values.get("architectures") or [""])[0])
+    if kind in CLASSIFIERS and trained.endswith(CLASSIFIERS) and not trained.endswith(kind):
+        raise InputError(f"{name_or_directory} was not trained as {model_class.__name__} but as "
+                         f"{trained}, and what its head answers here means nothing")
     model, loading = model_class.from_pretrained(name_or_directory, backend=backend,
                                                  output_loading_info=True)
     missing = loading["missing_keys"]

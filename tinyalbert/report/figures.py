@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 def to_png(figure: Figure, dpi: int = 200) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=dpi)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")       # of a language without a font
+        figure.savefig(buffer, format="png", dpi=dpi)
     return buffer.getvalue()
 
 

@@ -65,7 +65,7 @@ def read_settings(run: Path) -> tuple[AlbertConfig, PretrainConfig]:
     for name in ("config.json", "pretrain.json"):
         if not (run / name).exists():
             raise InputError(f"{run} is not a training's folder, it holds no {name}: give the "
-                             "folder that tinyalbert pretrain made")
+                             "folder that tinyalbert pretrain or finetune made")
     try:
         training = json.loads((run / "pretrain.json").read_text("utf-8"))
     except ValueError as error:
