@@ -31,7 +31,7 @@ from tinyalbert.finetuning.extraction import (
 from tinyalbert.finetuning.finetune import finetune
 from tinyalbert.finetuning.finetuned import FineTuned
 from tinyalbert.finetuning.rouge import rouge
-from tinyalbert.finetuning.summaries import SummaryExample
+from tinyalbert.finetuning.stories import SummaryExample
 from tinyalbert.pipelines import pipeline
 from tinyalbert.tokenization import load_tokenizer
 from tinyalbert.tokenization.bert import BertTokenizer

@@ -23,7 +23,8 @@ from tinyalbert.finetuning import rouge, summaries
 from tinyalbert.finetuning.extraction import Extraction
 from tinyalbert.finetuning.finetune import finetune
 from tinyalbert.finetuning.finetuned import FineTuned
-from tinyalbert.finetuning.summaries import Summaries, SummaryExample
+from tinyalbert.finetuning.stories import SummaryExample
+from tinyalbert.finetuning.summaries import Summaries
 from tinyalbert.finetuning.task import Task
 from tinyalbert.pipelines import pipeline
 from tinyalbert.tokenization import load_tokenizer
@@ -187,13 +188,14 @@ def test_features_by_hand(tokenizer: BertTokenizer) -> None:
     task = Summaries()
     examples = [SummaryExample("bado ki. la", "doba"), SummaryExample("mu " * 50, "ki " * 50),
                 SummaryExample("ne", "po")]
-    assert task.room(16) == 8               # at least 16, but at most half
+    assert task.room(16) == 8               # at least 16, but at most half; and so it stays
     first, second, third = task.features(tokenizer, examples, 16)
     assert first["input_ids"] == [CLS, *ids("ba ##do ki . la"), SEP, *ids("do ##ba"), SEP]
     assert first["token_type_ids"] == [0] * 7 + [1] * 3
     assert second["input_ids"] == [CLS, *ids("mu " * 6), SEP, *ids("ki " * 7), SEP]
     assert third["input_ids"] == [CLS, *ids("ne"), SEP, *ids("po"), SEP]
     assert [feature["example"] for feature in (first, second, third)] == [0, 1, 2]
+    assert task.settings()["max_target_length"] == task.room(64) == 8
     batch = task.batch([first, third], 0)
     assert batch["labels"].tolist() == batch["input_ids"].tolist()
     unlabelled, = task.features(tokenizer, [SummaryExample("ne")], 16)
@@ -314,6 +316,27 @@ def test_nasty_texts(folder: Path, tokenizer: BertTokenizer, family: str) -> Non
         alone, _ = task.predict(model, tokens, [SummaryExample(texts[i])], max_length=32)
         assert alone == found[i:i + 1]
     assert task.predict(model, tokens, []) == ([], None)
+
+
+def test_how_a_model_is_asked(tokenizer: BertTokenizer) -> None:
+    """The longest sources first; the answers in the order of the texts."""
+    calls = []
+
+    class Model:
+        def generate(self, ids: np.ndarray, mask: np.ndarray, **options: Any) -> np.ndarray:
+            calls.append((ids.tolist(), mask.tolist(), options))
+            return np.hstack([ids[:, 1:2], np.full((len(ids), 1), SEP)])
+
+    found, loss = Summaries(5, num_beams=2).predict(Model(), tokenizer, [
+        SummaryExample(text) for text in ("ba", "do do do", "ki ki")], max_length=20, batch_size=2)
+    assert [p["summary_text"] for p in found] == ["ba", "do", "ki"] and loss is None
+    ba, do, ki = ids("ba do ki")
+    assert calls[0][:2] == ([[CLS, do, do, do, SEP], [CLS, ki, ki, SEP, 0]],
+                            [[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+    assert calls[1][:2] == ([[CLS, ba, SEP]], [[1, 1, 1]])
+    for _, _, options in calls:
+        assert sorted(options.pop("suppress_tokens")) == [0, 1, 2, 3, 4]
+        assert options == {"eos_token_id": SEP, "num_beams": 2, "max_new_tokens": 5}
 
 
 def test_the_loss_is_the_models(folder: Path) -> None:

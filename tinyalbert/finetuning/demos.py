@@ -24,7 +24,7 @@ from ..data.demo_corpora import DEMO_CORPORA
 from ..errors import InputError
 from .classification import TextExample
 from .conll import Sentence
-from .summaries import SummaryExample
+from .stories import SummaryExample
 
 PARAGRAPH = 60          # words at least, so that there is something to judge by
 SPEECH = 40

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -27,37 +26,22 @@ from ..functional import softmax
 from ..tokenization.base import PreTrainedTokenizer
 from .conll import Sentence
 from .entities import Entities
-from .summaries import SummaryExample, problem, read_summaries
-from .task import Features, Prediction, Task
+from .stories import SummaryExample, SummaryTask
+from .task import Features, Prediction
 
 LABELS = ("OUT", "IN")
 MOST = 5        # sentences of a summary
 LEAD = 3
 
 
-class Extraction(Task):
+class Extraction(SummaryTask):
     """sentences: of a summary, at most."""
 
     name = "extract"
     model = "ForTokenClassification"
-    metric = "rougeL"
-    example, label = SummaryExample, "summary"
 
     def __init__(self, sentences: int = LEAD) -> None:
         self.sentences, self.tagger = sentences, Entities(LABELS)
-
-    @classmethod
-    def read(cls, path: Path, *, labelled: bool = True, text_column: str | None = None,
-             summary_column: str | None = None) -> list[SummaryExample]:
-        return read_summaries(path, labelled, text_column, summary_column)
-
-    @classmethod
-    def of_text(cls, text: str) -> SummaryExample:
-        return SummaryExample(text)
-
-    @classmethod
-    def problem(cls, example: SummaryExample) -> str | None:
-        return problem(example)
 
     @classmethod
     def of_examples(cls, examples: Sequence[SummaryExample]) -> Self:
@@ -110,12 +94,6 @@ class Extraction(Task):
             scores[feature["example"]][sentences] = probs[:, LABELS.index("IN")]
         return [best_sentences(*both, self.sentences) for both in zip(texts, scores, strict=True)]
 
-    def metrics(self, examples: Sequence[SummaryExample],
-                predictions: Sequence[Prediction]) -> dict[str, float]:
-        from .rouge import rouge
-        return rouge([example.summary or "" for example in examples],
-                     [prediction["summary_text"] for prediction in predictions])
-
     def baseline(self, train: Sequence[SummaryExample],
                  examples: Sequence[SummaryExample]) -> tuple[str, dict[str, float]]:
         count = self.sentences
@@ -128,9 +106,6 @@ class Extraction(Task):
                   if len(p["scores"]) > len(p["sentences"])}
         numbers = ", ".join(str(i + 1) for i in min(chosen, default=()))
         return f"the sentences {numbers}" if len(chosen) == 1 else None
-
-    def show(self, example: SummaryExample, prediction: Prediction) -> str:
-        return prediction["summary_text"]
 
 
 def tagged(example: SummaryExample) -> Sentence:

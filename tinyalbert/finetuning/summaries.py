@@ -10,8 +10,7 @@ Left out: copying source words by a mechanism of its own (See et al. 2017). Atte
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from tqdm import tqdm
@@ -20,48 +19,24 @@ from ..config import AnyConfig
 from ..errors import InputError
 from ..pipelines.batches import by_length, pad
 from ..tokenization.base import PreTrainedTokenizer
-from .tables import Row, find_column, read_rows, read_text, shown, text_of
-from .task import Features, Prediction, Task
+from .stories import SummaryExample, SummaryTask
+from .task import Features, Prediction
 
-TEXTS = ("text", "article", "document", "source")
-SUMMARIES = ("summary", "highlights", "headline", "title", "target")
-HIGHLIGHT = "@highlight"
 SMALLEST = 16       # tokens for a summary, where nothing is known of its length
 BEAMS = 4
 CHOOSING = 200      # examples that choose the weights: to write takes ten times as long as to read
 
 
-class SummaryExample(NamedTuple):
-    text: str
-    summary: str | None = None
-    where: str = ""
-
-
-class Summaries(Task):
+class Summaries(SummaryTask):
     """max_target_length: tokens of a summary, its [SEP] included; None until examples with
     summaries become features, which decides it. num_beams: as in generation.py.
     """
 
     name = "summarize"
     model = "ForSeq2SeqLM"
-    metric = "rougeL"
-    example, label = SummaryExample, "summary"
 
     def __init__(self, max_target_length: int | None = None, num_beams: int = BEAMS) -> None:
         self.max_target_length, self.num_beams = max_target_length, num_beams
-
-    @classmethod
-    def read(cls, path: Path, *, labelled: bool = True, text_column: str | None = None,
-             summary_column: str | None = None) -> list[SummaryExample]:
-        return read_summaries(path, labelled, text_column, summary_column)
-
-    @classmethod
-    def of_text(cls, text: str) -> SummaryExample:
-        return SummaryExample(text)
-
-    @classmethod
-    def problem(cls, example: SummaryExample) -> str | None:
-        return problem(example)
 
     @classmethod
     def of_examples(cls, examples: Sequence[SummaryExample]) -> Self:
@@ -154,11 +129,9 @@ class Summaries(Task):
     def metrics(self, examples: Sequence[SummaryExample],
                 predictions: Sequence[Prediction]) -> dict[str, float]:
         """ROUGE; exact_match: the share that is as asked for, but for capitals and spaces."""
-        from .rouge import rouge
-        asked = [example.summary or "" for example in examples]
-        said = [prediction["summary_text"] for prediction in predictions]
-        exact = [letters(a) == letters(b) for a, b in zip(asked, said, strict=True)]
-        return {**rouge(asked, said), "exact_match": float(np.mean(exact))}
+        exact = [letters(example.summary or "") == letters(prediction["summary_text"])
+                 for example, prediction in zip(examples, predictions, strict=True)]
+        return {**super().metrics(examples, predictions), "exact_match": float(np.mean(exact))}
 
     def baseline(self, train: Sequence[SummaryExample],
                  examples: Sequence[SummaryExample]) -> tuple[str, dict[str, float]]:
@@ -169,9 +142,6 @@ class Summaries(Task):
     def stuck(self, predictions: Sequence[Prediction]) -> str | None:
         said = {prediction["summary_text"] for prediction in predictions}
         return f"{said.pop()!r:.60}" if len(said) == 1 else None
-
-    def show(self, example: SummaryExample, prediction: Prediction) -> str:
-        return prediction["summary_text"]
 
 
 def write(model: Any, tokenizer: PreTrainedTokenizer, sources: Sequence[list[int]], *,
@@ -199,53 +169,3 @@ def letters(text: str) -> str:
 
 def mean_words(texts: Sequence[str]) -> float:
     return float(np.mean([len(text.split()) for text in texts]))
-
-
-# ---- reading, for both ways
-
-
-def problem(example: SummaryExample) -> str | None:
-    """What is wrong with an example that was made by hand."""
-    for name, text in (("text", example.text), ("summary", example.summary)):
-        if not isinstance(text, str) or not text.strip():
-            return f"the {name} must be a text, not {text!r:.50}"
-    return None
-
-
-def read_summaries(path: Path, labelled: bool, text_column: str | None,
-                   summary_column: str | None) -> list[SummaryExample]:
-    """A table; or a .story of the CNN and Daily Mail corpus, or a folder of them."""
-    if path.is_dir() or path.suffix == ".story":
-        stories = sorted(path.glob("*.story")) if path.is_dir() else [path]
-        if not stories:
-            raise InputError(f"the folder {path} holds no .story files")
-        return [read_story(story, labelled) for story in stories]
-    rows = read_rows(path)
-    text = find_column(rows, path, text_column, TEXTS, "the text", "--text-column")
-    summary = find_column(rows, path, summary_column, SUMMARIES, "the summary", "--summary-column")
-    for column, what in ((text, "text"), (summary, "summary")):
-        if column is None and (labelled or what == "text"):
-            raise InputError(f"{shown(path)}: which column is the {what}? They are "
-                             f"{', '.join(rows[0].values)}: give --{what}-column; or a .csv, .tsv "
-                             "or .jsonl, if the file is none")
-    return [SummaryExample(text_of(row, text or ""), summary_of(row, summary, labelled), row.where)
-            for row in rows]
-
-
-def summary_of(row: Row, column: str | None, labelled: bool) -> str | None:
-    if column is None or (not labelled and row.values.get(column) in (None, "")):
-        return None
-    return text_of(row, column)
-
-
-def read_story(path: Path, labelled: bool) -> SummaryExample:
-    """An article, and its highlights, each after a line that says so. They are sentences, most
-    without their full stop."""
-    article, *highlights = (part.strip() for part in read_text(path).split(HIGHLIGHT))
-    highlights = list(filter(None, highlights))
-    if not article:
-        raise InputError(f"{path} has no text before its highlights")
-    if labelled and not highlights:
-        raise InputError(f"{path} has no {HIGHLIGHT} with a text after it")
-    summary = " ".join(text if text[-1] in ".!?\"'" else f"{text}." for text in highlights)
-    return SummaryExample(article, summary or None, str(path))

@@ -18,7 +18,7 @@ from ..finetuning.finetuned import SETTINGS, FineTuned
 from ..training.metrics_log import read_metrics
 from . import finetuning_figures as figures
 from .elements import picture, table, write_page
-from .finetuning_sections import SECTIONS, as_they_are
+from .finetuning_sections import SECTIONS
 
 
 def write_finetuning_report(run: str | Path) -> Path:
@@ -43,8 +43,7 @@ def write_finetuning_report(run: str | Path) -> Path:
             picture(run, "finetuning", figures.curves(
                 metrics, metric, start["baseline_metrics"].get(metric)),
                 "The weights of the best evaluation are the ones that were kept.")]
-    section = SECTIONS.get(kept["task"], as_they_are)
-    body += section(run, FineTuned.load(run), examples, predictions)
+    body += SECTIONS[kept["task"]](run, FineTuned.load(run), examples, predictions)
     body += settings(kept)
     return write_page(run, f"{run.resolve().name}: {gain}", body)
 

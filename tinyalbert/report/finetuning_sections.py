@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -141,14 +140,17 @@ def choices(run: Path, finetuned: FineTuned, examples: list[dict],
     return body
 
 
-def as_they_are(run: Path, finetuned: FineTuned, examples: list[dict],
-                predictions: list[dict]) -> list[str]:
-    rows = [["example", "prediction"]] + [
-        [json.dumps(example, ensure_ascii=False)[:400],
-         json.dumps(prediction, ensure_ascii=False)[:400]]
-        for example, prediction in list(zip(examples, predictions, strict=True))[:SHOWN]]
-    return ["<h2>Some of dev</h2>", table(rows)]
+def summaries(run: Path, finetuned: FineTuned, examples: list[dict],
+              predictions: list[dict]) -> list[str]:
+    body = ["<h2>Some of dev</h2>"]
+    for i in range(0, len(examples), max(1, len(examples) // SHOWN))[:SHOWN]:
+        body += [f"<h3>{escape(predictions[i]['summary_text']) or '(nothing)'}</h3>",
+                 f"<p class=muted>should be: {escape(examples[i]['summary'])}</p>",
+                 f"<details><summary>the text</summary><p>{escape(examples[i]['text'][:3000])}</p>"
+                 "</details>"]
+    return body
 
 
 SECTIONS: dict[str, Section] = {"classify": classification, "ner": entities, "qa": questions,
-                                "choice": choices}
+                                "choice": choices, "summarize": summaries,
+                                "extract": summaries}
