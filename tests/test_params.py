@@ -282,7 +282,7 @@ def test_activations_are_what_the_caches_hold(config, way, batch, tokens, masked
     model = pretraining_model(config.replace(gradient_checkpointing=True))
     _, cache = model.forward(**inputs, rng=rng)
     layer = model.albert.encoder.applications()[0]
-    kept = cache.albert.caches[0].encoder.applications[0]
+    kept = cache.albert.encoder.applications[0]
     _, again = layer.forward(kept.x, kept.attention_bias, kept.rows, rng=rng)
     assert bytes_of((cache, again), model) == batch * activation_bytes(config, tokens, masked, True)
 

@@ -26,7 +26,7 @@ from tiny import (
     without_labels,
 )
 
-from tinyalbert import AlbertConfig, AlbertForMaskedLM, InputError, check_gradients, padding
+from tinyalbert import AlbertConfig, AlbertForMaskedLM, InputError, check_gradients, packing
 from tinyalbert import functional as F
 from tinyalbert.fast import cpu, textbook
 from tinyalbert.optim import AdamW, clip_by_global_norm, learning_rate
@@ -90,7 +90,7 @@ def sources_of(batch: Batch) -> Batch:
 
 
 def whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(padding, "PADDING", 10**9)
+    monkeypatch.setattr(packing, "PADDING", 10**9)
 
 
 # --- every query with a mask of its own -----------------------------------------------------------
@@ -157,14 +157,14 @@ def random_masks(seed: int, lengths: list[int], columns: int) -> np.ndarray:
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=7), st.booleans(), st.integers(0, 10**6))
-def test_groups_by_length_change_nothing(lengths: list[int], asked: bool, seed: int) -> None:
+def test_packing_changes_nothing(lengths: list[int], asked: bool, seed: int) -> None:
     """Whoever may look at nothing attends to all alike, however far the padding goes: also that."""
     model: Any = tiny_model("AlbertModel", num_hidden_layers=2)
     rng, mask = np.random.default_rng(seed), random_masks(seed, lengths, 12)
     ids = rng.integers(0, 23, mask.shape[:2])
     tokens = rng.permutation(ids.size)[:rng.integers(0, ids.size + 1)] if asked else None
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(padding, "PADDING", 4)
+        patch.setattr(packing, "PADDING", 4)
         out = model(ids, mask, tokens=tokens).last_hidden_state
         whole_batches(patch)
         expected = model(ids, mask, tokens=tokens).last_hidden_state
@@ -172,21 +172,21 @@ def test_groups_by_length_change_nothing(lengths: list[int], asked: bool, seed: 
     assert_close(out[used], expected[used], 1e-11)
 
 
-def test_groups_with_masks_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(padding, "PADDING", 4)
+def test_blocks_with_masks_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "PADDING", 4)
     model: Any = tiny_model("AlbertModel")
     masks = np.zeros((3, 12, 12), int)
     masks[0, :9, :9] = masks[1, :3, :3] = masks[2, :3, :3] = 1
     masks[1, 2] = 0                                 # is looked at, and looks at nothing: not cut
     _, cache = model.forward(np.full((3, 12), 5), masks)
-    assert [(group.sequences.tolist(), group.inputs.attention_mask.shape)
-            for group in cache.groups.parts] == [([1, 0], (2, 12, 12)), ([2], (1, 3, 3))]
+    blocks = cache.encoder.applications[0].attention.attention.blocks
+    assert [block.bias.shape for block in blocks] == [(2, 1, 12, 12), (1, 1, 3, 3)]
 
 
 @pytest.mark.parametrize("changes", [{}, {"gradient_checkpointing": True}], ids=str)
 def test_gradients_with_a_mask_for_every_query(changes: dict[str, Any], version: None,
                                                monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(padding, "PADDING", 4)
+    monkeypatch.setattr(packing, "PADDING", 4)
     model = tiny_model("AlbertForMaskedLM", num_hidden_layers=2, hidden_dropout_prob=0.2,
                        attention_probs_dropout_prob=0.3, **changes)
     batch = make_batch(model.config, (9, 3, 6))
@@ -254,7 +254,7 @@ def test_no_token_knows_of_a_later_one() -> None:
 
 def test_padding_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A row of a batch, alone, and with padding between its source and its target."""
-    monkeypatch.setattr(padding, "PADDING", 4)
+    monkeypatch.setattr(packing, "PADDING", 4)
     model, batch = make_model(), random_pairs()
     logits = model(**batch).logits
     for i, length in enumerate(batch["attention_mask"].sum(1)):

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,11 +14,12 @@ from .backend import Array
 from .config import AnyConfig
 from .layer import Initializer, Layer
 from .layers import LayerNorm, Linear
+from .packing import Packed, attend, attend_backward
 
 
 class SelfAttentionCache(NamedTuple):
     x: Array                       # [B, T, H]
-    attention: F.AttentionCache
+    attention: Any                 # F.AttentionCache, or PackedCache
     rows: Array | None             # [R]
     context: Array                 # [B, T, H], of the rows only [R, H]
     dropout: Array | None
@@ -46,15 +47,15 @@ class AlbertAttention(Layer):
         self.probs_dropout_prob = config.attention_probs_dropout_prob
         self.dropout_prob = config.hidden_dropout_prob
 
-    def forward(self, x: Array, attention_bias: Array, rows: Array | None = None, *,
+    def forward(self, x: Array, attention_bias: Array | Packed, rows: Array | None = None, *,
                 rng: np.random.Generator | None = None) -> tuple[Array, SelfAttentionCache]:
         """x [B, T, H] -> [B, T, H], or [R, H] for some `rows` [R] of the B*T tokens: every token
-        is looked at, but only they are asked what they saw."""
+        is looked at, but only they are asked what they saw. attention_bias: see F.attention; or
+        how the sequences are packed (packing.py)."""
         query = self.split_heads(self.query(x))                             # [B, N, T, D]
         key = self.split_heads(self.key(x))
         value = self.split_heads(self.value(x))
-        context, attention = F.attention(query, key, value, attention_bias,
-                                         self.probs_dropout_prob, rng)
+        context, attention = attend(query, key, value, attention_bias, self.probs_dropout_prob, rng)
         context = F.take_rows(self.merge_heads(context), rows)              # [B, T, H] or [R, H]
         y, dropped = F.dropout(self.dense(context), self.dropout_prob, rng)
         y, norm = self.LayerNorm.forward(F.take_rows(x, rows) + y)
@@ -78,8 +79,7 @@ class AlbertAttention(Layer):
         d_context = self.dense.backward(F.dropout_backward(d_sum, cache.dropout), cache.context)
         d_sum = F.take_rows_backward(d_sum, cache.rows, cache.x.shape)      # [B, T, H]
         d_context = F.take_rows_backward(d_context, cache.rows, cache.x.shape)
-        d_query, d_key, d_value = F.attention_backward(self.split_heads(d_context),
-                                                       cache.attention)
+        d_query, d_key, d_value = attend_backward(self.split_heads(d_context), cache.attention)
         dx = self.value.backward(self.merge_heads(d_value), cache.x)
         dx += self.key.backward(self.merge_heads(d_key), cache.x)
         dx += self.query.backward(self.merge_heads(d_query), cache.x)

@@ -13,10 +13,9 @@ from . import functional as F
 from .backend import array_module
 from .config import AnyConfig
 from .errors import InputError
-from .inputs import batch_shape, check_labels, check_shape, check_targets, host_array
+from .inputs import MASKED, batch_shape, check_labels, check_shape, check_targets, host_array
 from .layer import Initializer
 from .layers import Classifier, Linear
-from .model import MASKED
 from .outputs import QuestionAnsweringModelOutput, TaskOutput
 from .tasks import AlbertForTask, Generator, TaskCache, needs_loss
 

@@ -18,6 +18,7 @@ from .config import AnyConfig
 from .feed_forward import AlbertFeedForward, FeedForwardCache
 from .layer import Initializer, Layer
 from .layers import Identity, Linear
+from .packing import Packed
 
 
 class LayerCache(NamedTuple):
@@ -32,7 +33,7 @@ class AlbertLayer(Layer):
         self.attention = attention
         self.feed_forward = feed_forward
 
-    def forward(self, x: Array, attention_bias: Array, rows: Array | None = None, *,
+    def forward(self, x: Array, attention_bias: Array | Packed, rows: Array | None = None, *,
                 rng: np.random.Generator | None = None) -> tuple[Array, LayerCache]:
         x, attention = self.attention.forward(x, attention_bias, rows, rng=rng)
         x, feed_forward = self.feed_forward.forward(x, rng=rng)
@@ -58,7 +59,7 @@ class Remembered(NamedTuple):
     """What gradient checkpointing keeps of one layer application: enough to run it again."""
 
     x: Array                       # [B, T, H]
-    attention_bias: Array          # [B, 1, 1, T] or [B, 1, T, T]
+    attention_bias: Array | Packed      # [B, 1, 1, T] or [B, 1, T, T]
     rows: Array | None             # [R]
     seed: int | None               # of the dropout, None in evaluation
 
@@ -97,7 +98,7 @@ class AlbertEncoder(Layer):
         """The layers in the order in which they are applied, the shared ones repeatedly."""
         return [layer for g in self.order for layer in self.albert_layer_groups[g].albert_layers]
 
-    def forward(self, embedded: Array, attention_bias: Array, rows: Array | None = None, *,
+    def forward(self, embedded: Array, attention_bias: Array | Packed, rows: Array | None = None, *,
                 rng: np.random.Generator | None = None, keep: bool = True,
                 hidden_states: list[Array] | None = None, attentions: list[Array] | None = None,
                 ) -> tuple[Array, EncoderCache]:
@@ -109,14 +110,17 @@ class AlbertEncoder(Layer):
         """
         x = self.embedding_hidden_mapping_in(embedded)                      # [B, T, H]
         caches: list[LayerCache | Remembered] = []
-        record(hidden_states, x)
+        if hidden_states is not None:
+            hidden_states.append(x)
         layers = self.applications()
         for i, layer in enumerate(layers):
             last = rows if i == len(layers) - 1 else None
             remembered = Remembered(x, attention_bias, last, draw_seed(rng))
             x, cache = layer.forward(x, attention_bias, last, rng=generator(remembered.seed))
-            record(hidden_states, x)
-            record(attentions, cache.attention.attention.probs)
+            if hidden_states is not None:
+                hidden_states.append(x)
+            if attentions is not None:
+                attentions.append(cache.attention.attention.probs)
             if keep:
                 caches.append(remembered if self.gradient_checkpointing else cache)
         return x, EncoderCache(embedded, caches)                        # [B, T, H] or [R, H]
@@ -140,11 +144,6 @@ class AlbertEncoder(Layer):
         for layer, keys_and_values in zip(self.applications(), seen, strict=True):
             x = layer.step(x, attention_bias, keys_and_values)
         return x
-
-
-def record(array_list: list[Array] | None, array: Array) -> None:
-    if array_list is not None:
-        array_list.append(array)
 
 
 def draw_seed(rng: np.random.Generator | None) -> int | None:

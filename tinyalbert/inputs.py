@@ -14,6 +14,8 @@ from .config import AnyConfig
 from .errors import InputError
 from .functional import IGNORED
 
+MASKED = -10000.0       # added to the scores of padding; finite, see functional.attention
+
 
 class Inputs(NamedTuple):
     input_ids: np.ndarray | None        # [B, T]
@@ -119,3 +121,10 @@ def check_ids(name: str, ids: np.ndarray, size: int) -> None:
     if ids.size and (ids.min() < 0 or ids.max() >= size):
         wrong = ids[(ids < 0) | (ids >= size)].flat[0]
         raise InputError(f"{name} holds {wrong}, which is outside 0..{size - 1}")
+
+
+def attention_bias(mask: np.ndarray, dtype: Any) -> np.ndarray:
+    """What is added to the scores, 0 for 1 and MASKED for 0: [B, T] -> [B, 1, 1, T], the same for
+    every query; [B, T, T] -> [B, 1, T, T]."""
+    bias = ((1 - mask.astype(dtype)) * MASKED).astype(dtype)
+    return bias.reshape(len(mask), 1, -1, mask.shape[-1])

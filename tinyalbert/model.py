@@ -14,34 +14,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import functional as F
 from .attention import KeysAndValues
 from .backend import Array
 from .config import AnyConfig
 from .embeddings import AlbertEmbeddings, EmbeddingsCache
 from .encoder import AlbertEncoder, EncoderCache
 from .errors import InputError
-from .inputs import Inputs, check_ids, check_inputs, check_shape, host_array
+from .inputs import Inputs, attention_bias, check_ids, check_inputs, check_shape, host_array
 from .layer import Initializer
 from .outputs import BaseModelOutputWithPooling
-from .padding import Group, Groups, by_length, whole
+from .packing import Packed, Packing, pack
 from .pooler import AlbertPooler, PoolerCache
 from .pretrained import PreTrainedModel
 
-MASKED = -10000.0       # added to the scores of padding; finite, see functional.attention
 
-
-class GroupCache(NamedTuple):
+class ModelCache(NamedTuple):
     embeddings: EmbeddingsCache
     encoder: EncoderCache
     pooler: PoolerCache | None
     first: Any                  # where in the encoder's output each sequence's first token is
-    asked: Any                  # where the M tokens are that the caller asked about
-    shape: tuple[int, ...]      # of the encoder's output: B, T, H or R, H
-
-
-class ModelCache(NamedTuple):
-    groups: Groups
-    caches: list[GroupCache]
+    asked: Any                  # where the tokens are that the caller gets
+    back: Any                   # where those go in last_hidden_state
+    shape: tuple[int, ...]      # of the encoder's output: B, T, H or 1, R, H or R, H
 
 
 class AlbertModel(PreTrainedModel):
@@ -90,60 +85,54 @@ class AlbertModel(PreTrainedModel):
         if tokens is not None:
             tokens = check_tokens(tokens, given.token_type_ids.size)
         plain = not (output_hidden_states or output_attentions or given.input_ids is None)
-        cut = by_length if skip_padding and plain else whole
-        groups = cut(given, tokens, self.backend)
-        outputs, caches = zip(*(self.forward_group(group, rng, evaluate, output_hidden_states,
-                                                   output_attentions) for group in groups.parts),
-                              strict=True)
-        hidden = groups.join_tokens([out.last_hidden_state for out in outputs])
-        pooled = None
-        if self.pooler:
-            pooled = groups.join_sequences([out.pooler_output for out in outputs])
-        return (BaseModelOutputWithPooling(hidden, pooled, outputs[0].hidden_states,
-                                           outputs[0].attentions),
-                ModelCache(groups, list(caches)))
-
-    def forward_group(self, group: Group, rng: np.random.Generator | None, evaluate: bool,
-                      output_hidden_states: bool, output_attentions: bool,
-                      ) -> tuple[BaseModelOutputWithPooling, GroupCache]:
-        """embeddings -> encoder -> pooler, for B sequences of T places."""
-        ids, types, positions, embeds, bias = self.on_device(group.inputs)
+        packing = pack(given, tokens) if skip_padding and plain else None
+        ids, types, positions, embeds, bias = self.on_device(given, packing)
         embedded, embeddings = self.embeddings.forward(ids, types, positions, embeds, rng=rng)
-        batch, length, _ = embedded.shape                                   # [B, T, E]
-        rows, first, asked = None, (slice(None), 0), ...
-        if group.tokens is not None:
-            rows, first, asked = map(self.backend.asarray, join_rows(batch, length, group.tokens))
+        rows, first, asked, back = self.find(given.shape, tokens, packing)
         hidden_states: list[Array] | None = [] if output_hidden_states else None
         attentions: list[Array] | None = [] if output_attentions else None
         x, encoder = self.encoder.forward(embedded, bias, rows, rng=rng,
                                           keep=not (evaluate or self.frozen),
                                           hidden_states=hidden_states, attentions=attentions)
         pooled, pooler = self.pooler.forward(x[first]) if self.pooler else (None, None)  # [B, H]
-        return (BaseModelOutputWithPooling(x[asked], pooled, as_tuple(hidden_states),
+        hidden = x[asked]
+        if back is not None:
+            hidden = F.take_rows_backward(hidden, back, (*given.shape, x.shape[-1]))
+        return (BaseModelOutputWithPooling(hidden, pooled, as_tuple(hidden_states),
                                            as_tuple(attentions)),
-                GroupCache(embeddings, encoder, pooler, first, asked, x.shape))
+                ModelCache(embeddings, encoder, pooler, first, asked, back, x.shape))
 
     def backward(self, d_hidden: Array | None, d_pooled: Array | None,  # type: ignore[override]
                  cache: ModelCache) -> Array | None:
         """The gradients of last_hidden_state and of pooler_output [B, H], None where nothing
         depends on one. Returns that of inputs_embeds [B, T, E], if they were given."""
-        d_embeds = None
-        for group, part in zip(cache.groups.parts, cache.caches, strict=True):
-            d_embeds = self.backward_group(
-                None if d_hidden is None else d_hidden[group.places],
-                None if d_pooled is None else d_pooled[group.sequences], part)
-        return d_embeds
-
-    def backward_group(self, d_hidden: Array | None, d_pooled: Array | None,
-                       cache: GroupCache) -> Array | None:
         dx = self.backend.xp.zeros(cache.shape, self.dtype)
         if d_hidden is not None:
-            dx[cache.asked] += d_hidden
+            dx[cache.asked] += F.take_rows(d_hidden, cache.back)
         if d_pooled is not None and self.pooler and cache.pooler:
             dx[cache.first] += self.pooler.backward(d_pooled, cache.pooler)
         if self.frozen:
             return None
         return self.embeddings.backward(self.encoder.backward(dx, cache.encoder), cache.embeddings)
+
+    def find(self, shape: tuple[int, ...], tokens: np.ndarray | None,
+             packing: Packing | None) -> tuple[Any, Any, Any, Any]:
+        """Where everything is, on the device: the rows [R] that the last layer works for, and in
+        its output each sequence's first token [B], the tokens the caller gets, and where in
+        last_hidden_state they belong, if not in that order."""
+        batch, length = shape
+        asarray = self.backend.asarray
+        if tokens is not None:
+            first, asked = np.arange(batch) * length, tokens
+            if packing:
+                first, asked = packing.row_of[first], packing.row_of[asked]
+            # Each once: somebody may ask about a first token.
+            rows, index = np.unique(np.concatenate([first, asked]), return_inverse=True)
+            return asarray(rows), asarray(index[:batch]), asarray(index[batch:]), None
+        if packing:
+            first = packing.row_of[np.arange(batch) * length]
+            return None, (0, asarray(first)), 0, asarray(packing.places)
+        return None, (slice(None), 0), ..., None
 
     def __call__(self, *inputs: Any, **options: Any) -> BaseModelOutputWithPooling:
         """Evaluate: the arguments of `forward`; no dropout, no cache."""
@@ -163,20 +152,20 @@ class AlbertModel(PreTrainedModel):
         return [KeysAndValues(zeros(shape, self.dtype), zeros(shape, self.dtype))
                 for _ in self.encoder.applications()]
 
-    def on_device(self, given: Inputs) -> tuple[Array | None, Array, Array, Array | None, Array]:
-        """The last one is the attention bias."""
-        ids, mask, types, positions, embeds = given
+    def on_device(self, given: Inputs, packing: Packing | None,
+                  ) -> tuple[Array | None, Array, Array, Array | None, Array | Packed]:
+        """Ids, types and positions, [B, T] or packed [1, R], word vectors, and the attention bias.
+        """
         asarray = self.backend.asarray
+        if packing:
+            ids, types, positions = (asarray(packing.take(array)) for array in (
+                given.input_ids, given.token_type_ids, given.position_ids))
+            return (ids, types, positions, None,
+                    packing.bias(given.attention_mask, self.dtype, self.backend))
+        ids, mask, types, positions, embeds = given
         return (None if ids is None else asarray(ids), asarray(types), asarray(positions),
                 None if embeds is None else asarray(embeds, dtype=self.dtype),
                 asarray(attention_bias(mask, self.dtype)))
-
-
-def attention_bias(mask: np.ndarray, dtype: Any) -> np.ndarray:
-    """What is added to the scores, 0 for 1 and MASKED for 0: [B, T] -> [B, 1, 1, T], the same for
-    every query; [B, T, T] -> [B, 1, T, T]."""
-    bias = ((1 - mask.astype(dtype)) * MASKED).astype(dtype)
-    return bias.reshape(len(mask), 1, -1, mask.shape[-1])
 
 
 def check_tokens(tokens: Any, places: int) -> np.ndarray:
@@ -187,15 +176,6 @@ def check_tokens(tokens: Any, places: int) -> np.ndarray:
     if len(np.unique(tokens)) < tokens.size:
         raise InputError("tokens names a token twice")
     return tokens
-
-
-def join_rows(batch: int, length: int,
-              tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of the B*T tokens the last layer works for, each once: the first of every sequence and
-    `tokens`. Returns them [R] and where among them the first ones [B] and `tokens` [M] are."""
-    rows, places = np.unique(np.concatenate([np.arange(batch) * length, tokens]),
-                             return_inverse=True)
-    return rows, places[:batch], places[batch:]
 
 
 def as_tuple(arrays: list[Array] | None) -> tuple[Array, ...] | None:

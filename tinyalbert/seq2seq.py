@@ -33,8 +33,7 @@ from .config_checks import check_keys
 from .errors import InputError
 from .functional import IGNORED
 from .generation import GenerationConfig, search
-from .inputs import check_ids, check_inputs, check_labels, check_shape
-from .model import attention_bias
+from .inputs import attention_bias, check_ids, check_inputs, check_labels, check_shape
 from .outputs import TaskOutput
 from .tasks import AlbertForMaskedLM, TaskCache
 

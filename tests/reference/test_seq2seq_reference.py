@@ -26,7 +26,7 @@ from tiny import (
 from transformers.generation import logits_process as theirs_process
 
 from tinyalbert import generation
-from tinyalbert.model import MASKED
+from tinyalbert.inputs import MASKED
 from tinyalbert.seq2seq import AlbertForSeq2SeqLM, BertForSeq2SeqLM, seq2seq_mask
 
 torch.set_num_threads(1)

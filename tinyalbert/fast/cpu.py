@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from .. import packing
 from . import blocks
-from .parallel import for_blocks, keep_freed_memory, one_blas_thread
+from .parallel import for_blocks, for_each, keep_freed_memory, one_blas_thread
 
 try:
     from . import kernels
@@ -27,6 +28,7 @@ except (ImportError, RuntimeError):     # no Numba, or no place for what it comp
 keep_freed_memory()
 Array = np.ndarray
 textbook_gelu: Any = inspect.unwrap(F.gelu)
+textbook_attend: Any = inspect.unwrap(packing.attend)
 
 
 def block_of(name: str, x: Array) -> Any:
@@ -161,6 +163,39 @@ def attention_backward(d_context: Array, cache: F.AttentionCache) -> tuple[Array
     with one_blas_thread():
         for_blocks(len(probs), probs[0].nbytes, block)
     return d_query, d_key, d_value
+
+
+def attend(query: Array, key: Array, value: Array, bias: Any, p: float,
+           rng: np.random.Generator | None) -> tuple[Array, Any]:
+    if not isinstance(bias, packing.Packed) or (rng and p):     # random numbers have an order
+        return textbook_attend(query, key, value, bias, p, rng)
+    context = empty_heads(query)
+    caches: list[Any] = [None] * len(bias.blocks)
+
+    def work(i: int) -> None:
+        cut = bias.blocks[i].cut
+        cut(context)[...], caches[i] = attention(cut(query), cut(key), cut(value),
+                                                 bias.blocks[i].bias, p, rng)
+
+    with one_blas_thread():
+        for_each(len(caches), work)
+    return context, packing.PackedCache(bias.blocks, caches)
+
+
+def attend_backward(d_context: Array, cache: Any) -> tuple[Array, ...]:
+    if not isinstance(cache, packing.PackedCache):
+        return attention_backward(d_context, cache)
+    gradients = [empty_heads(d_context) for _ in range(3)]
+
+    def work(i: int) -> None:
+        cut = cache.blocks[i].cut
+        parts = attention_backward(cut(d_context), cache.caches[i])
+        for gradient, part in zip(gradients, parts, strict=True):
+            cut(gradient)[...] = part
+
+    with one_blas_thread():
+        for_each(len(cache.blocks), work)
+    return tuple(gradients)
 
 
 def empty_heads(x: Array) -> Array:

@@ -55,6 +55,17 @@ def for_blocks(rows: int, row_bytes: int, work: Callable[[slice], None]) -> None
             future.result()
 
 
+def for_each(count: int, work: Callable[[int], None]) -> None:
+    """Call `work(i)` for i = 0, 1, ..., each core taking turns: neighbours may be of like size."""
+    threads = min(num_threads(), count)
+
+    def every_nth(first: slice) -> None:
+        for i in range(first.start, count, threads):
+            work(i)
+
+    for_blocks(threads, INLINE_BYTES, every_nth)
+
+
 def one_blas_thread() -> AbstractContextManager[Any]:
     """While our own threads call BLAS on small matrices, BLAS must not start threads of its own.
 

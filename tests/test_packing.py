@@ -1,7 +1,8 @@
-"""Sequences of like length go through the encoder together, and nobody can tell."""
+"""Packed sequences go through the encoder without their padding, and nobody can tell."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,22 +12,22 @@ from hypothesis import strategies as st
 from strict_array import StrictBackend
 from tiny import assert_close, gradients, make_batch, randomize, tiny_config, without_labels
 
-from tinyalbert import AlbertForPreTraining, AlbertForQuestionAnswering, check_gradients, padding
+from tinyalbert import AlbertForPreTraining, AlbertForQuestionAnswering, check_gradients, packing
 from tinyalbert.backend import get_backend
-from tinyalbert.inputs import check_inputs
-from tinyalbert.padding import by_length
+from tinyalbert.inputs import Inputs, check_inputs
+from tinyalbert.packing import PackedCache, pack
 
 NUMPY = get_backend("numpy")
 LENGTHS = (9, 2, 0, 5, 9, 3, 1, 8)
 
 
 @pytest.fixture(autouse=True)
-def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(padding, "PADDING", 4)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "PADDING", 4)
 
 
 def whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(padding, "PADDING", 10**9)
+    monkeypatch.setattr(packing, "PADDING", 10**9)
 
 
 def model_and_batch(**options: Any) -> tuple[AlbertForPreTraining, dict[str, np.ndarray]]:
@@ -35,62 +36,68 @@ def model_and_batch(**options: Any) -> tuple[AlbertForPreTraining, dict[str, np.
     return model, make_batch(model.config, LENGTHS)     # type: ignore[return-value]
 
 
+def inputs_of(lengths: Sequence[int], columns: int, seed: int = 0) -> Inputs:
+    mask = (np.arange(columns) < np.array(lengths)[:, None]).astype(int)
+    ids = np.random.default_rng(seed).integers(0, 23, mask.shape)
+    return check_inputs(tiny_config(), ids, mask, None, None, None)
+
+
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=9).filter(any), st.integers(0, 10**6))
-def test_every_token_is_in_one_group(lengths: list[int], seed: int) -> None:
-    rng, columns = np.random.default_rng(seed), max(lengths)
-    mask = (np.arange(columns) < np.array(lengths)[:, None]).astype(int)
+def test_every_token_has_one_row(lengths: list[int], seed: int) -> None:
+    inputs = inputs_of(lengths, max(lengths), seed)
+    mask = inputs.attention_mask
+    rng = np.random.default_rng(seed)
     asked = rng.permutation(mask.size)[:rng.integers(0, mask.size + 1)]         # padding too
-    ids = rng.integers(0, 23, mask.shape)
-    inputs = check_inputs(tiny_config(), ids, mask, None, None, None)
     for tokens in (None, asked):
-        groups = by_length(inputs, tokens, NUMPY).parts
-        if groups[0].sequences is ...:
-            assert len(groups) == 1 and groups[0].inputs is inputs and groups[0].tokens is tokens
+        packing = pack(inputs, tokens)
+        if packing is None:
+            assert mask.size - mask.sum() <= 4 or tokens is not None or not all(lengths)
             continue
-        assert sorted(np.concatenate([g.sequences for g in groups])) == list(range(len(lengths)))
-        for g in groups:
-            length = g.inputs.attention_mask.shape[1]
-            np.testing.assert_array_equal(g.inputs.input_ids, ids[g.sequences, :length])
-            np.testing.assert_array_equal(g.inputs.attention_mask, mask[g.sequences, :length])
-            assert not mask[g.sequences, length:].any()
-            if tokens is not None:
-                np.testing.assert_array_equal(g.inputs.input_ids.ravel()[g.tokens],
-                                              ids.ravel()[tokens[g.places]])
-        if tokens is not None:
-            assert sorted(np.concatenate([g.places for g in groups])) == list(range(len(tokens)))
+        assert len(set(packing.places)) == len(packing.places)
+        for place in [*np.flatnonzero(mask), *(() if tokens is None else tokens)]:
+            assert packing.places[packing.row_of[place]] == place
+        np.testing.assert_array_equal(packing.take(inputs.input_ids)[0],
+                                      inputs.input_ids.ravel()[packing.places])
+        bias = packing.bias(mask, np.float64, NUMPY)
+        assert [block.rows.start for block in bias.blocks[1:]] == [
+            block.rows.stop for block in bias.blocks[:-1]]
+        rows = np.concatenate([block.bias[:, 0, 0].ravel() for block in bias.blocks])
+        np.testing.assert_array_equal(rows == 0, mask.ravel()[packing.places] == 1)
 
 
-def groups_of(*lengths: int, columns: int) -> list[tuple[Any, int]]:
-    mask = (np.arange(columns) < np.array(lengths)[:, None]).astype(int)
-    groups = by_length(check_inputs(tiny_config(), mask, mask, None, None, None), None, NUMPY)
-    return [(group.sequences if group.sequences is ... else group.sequences.tolist(),
-             group.inputs.attention_mask.shape[1]) for group in groups.parts]
+def blocks_of(*lengths: int, columns: int) -> list[tuple[list[int], int]] | None:
+    packing = pack(inputs_of(lengths, columns), None)
+    return packing and [(sequences.tolist(), length) for sequences, length in packing.blocks]
 
 
-def test_groups_by_hand() -> None:
-    assert groups_of(9, 8, 9, 7, columns=9) == [(..., 9)]               # 3 of padding: left alone
-    assert groups_of(2, 9, 8, 3, columns=9) == [([1, 2], 9), ([3, 0], 3)]
-    assert groups_of(2, 2, columns=12) == [([0, 1], 2)]                 # cut, as "max_length" pads
-    assert groups_of(0, 5, columns=12) == [([0], 12), ([1], 5)]
+def test_blocks_by_hand() -> None:
+    assert blocks_of(9, 8, 9, 7, columns=9) is None                     # 3 of padding: left alone
+    assert blocks_of(2, 9, 8, 3, columns=9) == [([1, 2], 9), ([3, 0], 3)]
+    assert blocks_of(2, 2, columns=12) == [([0, 1], 2)]                 # cut, as "max_length" pads
+    assert blocks_of(0, 5, columns=12) == [([0], 12), ([1], 5)]
+
+
+def attention_of(cache: Any) -> Any:
+    return cache.albert.encoder.applications[0].attention.attention
 
 
 def test_the_same_answers_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     model, batch = model_and_batch()
     out, cache = model.forward(**batch)
-    assert len(cache.albert.caches) > 1
+    assert len(attention_of(cache).blocks) > 1
     model.backward(cache)
-    grouped, evaluated = gradients(model), model(**batch)
+    packed, evaluated = gradients(model), model(**batch)
     hidden = model.albert(**without_labels(batch)).last_hidden_state
 
     whole_batches(monkeypatch)
     model.zero_grad()
     expected, cache = model.forward(**batch)
     model.backward(cache)
-    assert len(cache.albert.caches) == 1
+    assert not isinstance(attention_of(cache), PackedCache)
     for name in ("loss", "prediction_logits", "sop_logits"):
         assert_close(out[name], expected[name], 1e-12, name)
     for name, gradient in gradients(model).items():
-        assert_close(grouped[name], gradient, 1e-12, name, scale=max(1e-3, abs(gradient).max()))
+        assert_close(packed[name], gradient, 1e-12, name, scale=max(1e-3, abs(gradient).max()))
     real = batch["attention_mask"] == 1
     whole = model(**batch)
     assert_close(evaluated.prediction_logits[real], whole.prediction_logits[real], 1e-12)
