@@ -24,7 +24,7 @@ from race import show
 from tinyalbert.data.batches import PretrainingBatches, held_out_batches
 from tinyalbert.data.masking import REFERENCE_MASKING
 from tinyalbert.data.segments import Segments
-from tinyalbert.data.shards import build_shards
+from tinyalbert.data.tokenizing import build_shards
 from tinyalbert.pretraining.config import PRESETS
 from tinyalbert.pretraining.pretrain import pretrain
 from tinyalbert.tokenization.albert import AlbertTokenizer
