@@ -49,7 +49,7 @@ def test_every_token_has_one_row(lengths: list[int], seed: int) -> None:
     rng = np.random.default_rng(seed)
     asked = rng.permutation(mask.size)[:rng.integers(0, mask.size + 1)]         # padding too
     for tokens in (None, asked):
-        packing = pack(inputs, tokens)
+        packing = pack(inputs, tokens, NUMPY)
         if packing is None:
             assert mask.size - mask.sum() <= 4 or tokens is not None or not all(lengths)
             continue
@@ -66,7 +66,7 @@ def test_every_token_has_one_row(lengths: list[int], seed: int) -> None:
 
 
 def blocks_of(*lengths: int, columns: int) -> list[tuple[list[int], int]] | None:
-    packing = pack(inputs_of(lengths, columns), None)
+    packing = pack(inputs_of(lengths, columns), None, NUMPY)
     return packing and [(sequences.tolist(), length) for sequences, length in packing.blocks]
 
 

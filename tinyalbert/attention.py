@@ -58,7 +58,7 @@ class AlbertAttention(Layer):
         context, attention = attend(query, key, value, attention_bias, self.probs_dropout_prob, rng)
         context = F.take_rows(self.merge_heads(context), rows)              # [B, T, H] or [R, H]
         y, dropped = F.dropout(self.dense(context), self.dropout_prob, rng)
-        y, norm = self.LayerNorm.forward(F.take_rows(x, rows) + y)
+        y, norm = self.LayerNorm.forward(y, F.take_rows(x, rows))
         return y, SelfAttentionCache(x, attention, rows, context, dropped, norm)
 
     def step(self, x: Array, attention_bias: Array, seen: KeysAndValues) -> Array:
@@ -72,7 +72,7 @@ class AlbertAttention(Layer):
         seen.values[:, :, new] = self.split_heads(self.value(x))
         context, _ = F.attention(self.split_heads(self.query(x)), seen.keys[:, :, :tokens],
                                  seen.values[:, :, :tokens], attention_bias, 0.0, None)
-        return self.LayerNorm(x + self.dense(self.merge_heads(context)))    # [B, t, H]
+        return self.LayerNorm(self.dense(self.merge_heads(context)), x)     # [B, t, H]
 
     def backward(self, dy: Array, cache: SelfAttentionCache) -> Array:
         d_sum = self.LayerNorm.backward(dy, cache.norm)                     # to x and to y

@@ -40,7 +40,7 @@ class AlbertFeedForward(Layer):
                 rng: np.random.Generator | None = None) -> tuple[Array, FeedForwardCache]:
         activated, activation = self.act(self.ffn(x))                       # [..., F]
         y, dropped = F.dropout(self.ffn_output(activated), self.dropout_prob, rng)
-        y, norm = self.LayerNorm.forward(x + y)                             # [..., H]
+        y, norm = self.LayerNorm.forward(y, x)                              # [..., H]
         return y, FeedForwardCache(x, activation, activated, dropped, norm)
 
     def backward(self, dy: Array, cache: FeedForwardCache) -> Array:

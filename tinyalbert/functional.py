@@ -118,12 +118,14 @@ def dropout_scale(x: Array, p: float, rng: np.random.Generator | None) -> Array 
     return keep.astype(x.dtype) * (1 / (1 - p))
 
 
+@accelerated
 def dropout(x: Array, p: float, rng: np.random.Generator | None) -> tuple[Array, Array | None]:
     """Zero each element with probability p and scale the rest by 1/(1-p)."""
     scale = dropout_scale(x, p, rng)
     return (x if scale is None else x * scale), scale
 
 
+@accelerated
 def dropout_backward(dy: Array, scale: Array | None) -> Array:
     """The same elements are zeroed, the same scale applied."""
     return dy if scale is None else dy * scale
@@ -145,6 +147,13 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array,
     inv_std = 1 / array_module(x).sqrt((centred * centred).mean(-1, keepdims=True) + eps)
     x_hat = centred * inv_std
     return weight * x_hat + bias, LayerNormCache(x_hat, inv_std, weight)
+
+
+@accelerated
+def add_norm(x: Array, residual: Array, weight: Array, bias: Array,
+             eps: float) -> tuple[Array, LayerNormCache]:
+    """layer_norm(x + residual). Its backward is layer_norm_backward, whose dx is that of both."""
+    return layer_norm(x + residual, weight, bias, eps)
 
 
 @accelerated

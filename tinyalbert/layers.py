@@ -97,8 +97,11 @@ class LayerNorm(Layer):
         self.bias = init.zeros(size)
         self.eps = eps
 
-    def forward(self, x: Array) -> tuple[Array, F.LayerNormCache]:
-        return F.layer_norm(x, self.weight.data, self.bias.data, self.eps)
+    def forward(self, x: Array, residual: Array | None = None) -> tuple[Array, F.LayerNormCache]:
+        """norm(x), or norm(x + residual), whose gradients are one and the same."""
+        if residual is None:
+            return F.layer_norm(x, self.weight.data, self.bias.data, self.eps)
+        return F.add_norm(x, residual, self.weight.data, self.bias.data, self.eps)
 
     def backward(self, dy: Array, cache: F.LayerNormCache) -> Array:
         dx, d_weight, d_bias = F.layer_norm_backward(dy, cache)

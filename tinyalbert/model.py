@@ -85,7 +85,7 @@ class AlbertModel(PreTrainedModel):
         if tokens is not None:
             tokens = check_tokens(tokens, given.token_type_ids.size)
         plain = not (output_hidden_states or output_attentions or given.input_ids is None)
-        packing = pack(given, tokens) if skip_padding and plain else None
+        packing = pack(given, tokens, self.backend) if skip_padding and plain else None
         ids, types, positions, embeds, bias = self.on_device(given, packing)
         embedded, embeddings = self.embeddings.forward(ids, types, positions, embeds, rng=rng)
         rows, first, asked, back = self.find(given.shape, tokens, packing)

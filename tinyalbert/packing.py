@@ -22,7 +22,8 @@ from .backend import Array, Backend, array_module
 from .fast import accelerated
 from .inputs import Inputs, attention_bias
 
-PADDING = 32        # tokens: a block may have so many, they cost less than one more block
+PADDING = 32            # tokens: a block may have so many, they cost less than one more block
+PADDING_ON_GPU = 2048   # where a block is a dozen kernels to launch
 
 
 class Block(NamedTuple):
@@ -108,18 +109,19 @@ class Packing(NamedTuple):
         return Packed(blocks)
 
 
-def pack(inputs: Inputs, tokens: np.ndarray | None) -> Packing | None:
+def pack(inputs: Inputs, tokens: np.ndarray | None, backend: Backend) -> Packing | None:
     """The longest sequences first, no block with more padding than PADDING. None if all of the
     batch would be one block as it is."""
     batch, columns = inputs.shape
+    most = PADDING_ON_GPU if backend.has_kernels else PADDING
     lengths = used_lengths(inputs.attention_mask, tokens)                   # [B]
-    if batch * columns - lengths.sum() <= PADDING:
+    if batch * columns - lengths.sum() <= most:
         return None
     order = np.argsort(-lengths, kind="stable")
     starts, padding = [0], 0
     for i, sequence in enumerate(order):
         padding += lengths[order[starts[-1]]] - lengths[sequence]
-        if padding > PADDING:
+        if padding > most:
             starts.append(i)
             padding = 0
     blocks = [(sequences, int(lengths[sequences[0]])) for sequences in np.split(order, starts[1:])]

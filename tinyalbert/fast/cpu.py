@@ -110,6 +110,17 @@ def layer_norm(x: Array, weight: Array, bias: Array, eps: float) -> tuple[Array,
     return y, F.LayerNormCache(x_hat, inv_std, weight)
 
 
+def add_norm(x: Array, residual: Array, weight: Array, bias: Array,
+             eps: float) -> tuple[Array, F.LayerNormCache]:
+    y, x_hat = new(x), new(x)
+    inv_std = np.empty((*x.shape[:-1], 1), x.dtype)
+    xs, others, ys, hats, stds = map(rows_of, (x, residual, y, x_hat, inv_std))
+    block, eps = block_of("layer_norm", x), x.dtype.type(eps)
+    for_blocks(*y_rows(xs), lambda s: block(xs[s] + others[s], weight, bias, eps, hats[s], stds[s],
+                                            ys[s]))
+    return y, F.LayerNormCache(x_hat, inv_std, weight)
+
+
 def layer_norm_backward(dy: Array, cache: F.LayerNormCache) -> tuple[Array, Array, Array]:
     dx, product = new(dy), new(dy)
     dys, hats, stds, dxs, products = map(rows_of, (dy, cache.x_hat, cache.inv_std, dx, product))
