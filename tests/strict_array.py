@@ -64,22 +64,22 @@ class StrictArray:
     dtype = property(lambda self: self._host.dtype)
     size = property(lambda self: self._host.size)
     nbytes = property(lambda self: self._host.nbytes)
-    T = property(lambda self: StrictArray(self._host.T))
+    T = property(lambda self: type(self)(self._host.T))
 
     def get(self) -> np.ndarray:
         return self._host.copy()
 
     def __repr__(self) -> str:
-        return f"StrictArray{self.shape}"
+        return f"{type(self).__name__}{self.shape}"
 
     def __len__(self) -> int:
         return len(self._host)
 
     def __neg__(self) -> StrictArray:
-        return StrictArray(-self._host)
+        return type(self)(-self._host)
 
     def __getitem__(self, key: Any) -> StrictArray:
-        return StrictArray(self._host[self._host_index(key)])
+        return type(self)(self._host[self._host_index(key)])
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._host[self._host_index(key)] = operand(value, self.dtype)
@@ -119,10 +119,10 @@ def _define(name: str) -> None:
     compute, assign = getattr(operator, f"__{name}__"), getattr(operator, f"__i{name}__", None)
 
     def forward(self: StrictArray, other: Any) -> StrictArray:
-        return StrictArray(compute(self._host, operand(other, self.dtype)))
+        return type(self)(compute(self._host, operand(other, self.dtype)))
 
     def reflected(self: StrictArray, other: Any) -> StrictArray:
-        return StrictArray(compute(operand(other, self.dtype), self._host))
+        return type(self)(compute(operand(other, self.dtype), self._host))
 
     def in_place(self: StrictArray, other: Any) -> StrictArray:
         assign(self._host, operand(other, self.dtype))
@@ -134,9 +134,10 @@ def _define(name: str) -> None:
         setattr(StrictArray, f"__i{name}__", in_place)
 
 
-def _device(function: Callable[..., Any]) -> Callable[..., StrictArray]:
-    """A function or method of NumPy, for device arrays. Python numbers, shapes and dtypes are
-    settings and pass."""
+def _device(function: Callable[..., Any],
+            array_type: type[StrictArray] | None = None) -> Callable[..., StrictArray]:
+    """A function of NumPy for device arrays of this type, or a method of whatever type its array
+    has. Python numbers, shapes and dtypes are settings and pass."""
     def call(*args: Any, **kwargs: Any) -> StrictArray:
         first = args[0] if args and isinstance(args[0], list) else args     # of concatenate, stack
         dtype = next((a.dtype for a in first if isinstance(a, StrictArray)), np.dtype(float))
@@ -145,7 +146,8 @@ def _device(function: Callable[..., Any]) -> Callable[..., StrictArray]:
             if isinstance(x, list):
                 return [operand(element, dtype) for element in x]
             return x if isinstance(x, (tuple, str, type, np.dtype)) else operand(x, dtype)
-        return StrictArray(function(*map(host, args), **{k: host(v) for k, v in kwargs.items()}))
+        result = array_type or type(args[0])
+        return result(function(*map(host, args), **{k: host(v) for k, v in kwargs.items()}))
     return call
 
 
@@ -158,10 +160,12 @@ for _name in METHODS:
 class StrictModule:
     """The module double: what stands where `cupy` would."""
 
+    array_type = StrictArray
+
     def __getattr__(self, name: str) -> Callable[..., StrictArray]:
         if name not in FUNCTIONS:
             raise AttributeError(f"xp.{name} is not on the list of tests/strict_array.py")
-        return _device(getattr(np, name))
+        return _device(getattr(np, name), self.array_type)
 
 
 class StrictBackend(Backend):

@@ -8,13 +8,22 @@ differently is a method here; everything else in the package is written once.
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import numpy as np
 
 from .errors import InputError
 
 Array: TypeAlias = Any  # numpy.ndarray or cupy.ndarray
+Precision = Literal["float32", "tf32", "bfloat16"]      # of matrix products: fast/gpu_products.py
+
+
+class Memory(NamedTuple):
+    """Bytes of the device: in arrays, and held for arrays. Nothing is handed back while a program
+    runs, so the second is also the most that was ever needed."""
+
+    used: int
+    held: int
 
 
 class Backend:
@@ -23,6 +32,21 @@ class Backend:
     name = "numpy"
     xp: Any = np
     array_type: type = np.ndarray
+    has_kernels = False         # whether fast/gpu.py serves its float32 arrays
+    precision: Precision = "float32"
+
+    def set_precision(self, precision: Precision) -> None:
+        """How exactly matrix products read their float32 arrays, here and in all models of this
+        backend from now on; everything else stays float32. InputError if it cannot be had here."""
+        if precision not in get_args(Precision):
+            raise InputError(f"precision must be one of {', '.join(get_args(Precision))}, "
+                             f"not {precision!r}")
+        if precision != "float32":
+            self.check_tensor_cores(precision)
+        self.precision = precision
+
+    def check_tensor_cores(self, precision: Precision) -> None:
+        raise InputError(f"precision {precision} needs backend cupy; {self.name} has float32")
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
         """A host array or list, on the device."""
@@ -58,11 +82,17 @@ class Backend:
     def synchronize(self) -> None:
         """Wait until the device has done what it was asked to."""
 
+    def memory(self) -> Memory | None:
+        """What the device's memory is taken by; None on the CPU, which the system keeps count of.
+        """
+        return None
+
 
 class CupyBackend(Backend):
     """CuPy, on the current CUDA device."""
 
     name = "cupy"
+    has_kernels = True
 
     def __init__(self) -> None:
         try:
@@ -83,19 +113,33 @@ class CupyBackend(Backend):
     def to_numpy(self, x: Array) -> np.ndarray:
         return self.xp.asnumpy(x)
 
+    def check_tensor_cores(self, precision: Precision) -> None:
+        capability = self.xp.cuda.Device().compute_capability       # "90" is 9.0
+        if int(capability) < 80:
+            raise InputError(f"precision {precision} needs a GPU of compute capability 8.0 or more,"
+                             f" this one has {capability[:-1]}.{capability[-1]}: use float32")
+
     def uniform(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-        bits = self.xp.random.Philox4x3210(int(rng.integers(2**31)))
-        return self.xp.random.Generator(bits).random(shape, dtype=np.float32)
+        from .fast import gpu
+        return gpu.uniform(rng, self.xp.empty(shape, np.float32))
 
     def erf(self, x: Array) -> Array:
         return self._cupyx.scipy.special.erf(x)
 
     def scatter_add(self, table: Array, ids: Array, rows: Array) -> None:
-        """As for NumPy, but the order of the additions, and so the last bit, may vary."""
-        self._cupyx.scatter_add(table, ids, rows)
+        """As for NumPy; in float64 the order of the additions, and so the last bit, may vary."""
+        if table.dtype == np.float32:
+            from .fast import gpu
+            gpu.scatter_add(table, ids, rows)
+        else:
+            self._cupyx.scatter_add(table, ids, rows)
 
     def synchronize(self) -> None:
         self.xp.cuda.get_current_stream().synchronize()
+
+    def memory(self) -> Memory:
+        pool = self.xp.get_default_memory_pool()
+        return Memory(pool.used_bytes(), pool.total_bytes())
 
 
 _known: dict[type, Backend] = {np.ndarray: Backend(), np.float32: Backend(), np.float64: Backend()}

@@ -4,6 +4,7 @@
 by a twin of the same name, with the same arguments and the same result up to rounding, from
 
     fast/cpu.py     NumPy arrays: blocked, in place, on every core
+    fast/gpu.py     CuPy arrays of float32: kernels of our own, products in the backend's precision
 
 When the argument's array library has no twin, or inside `with textbook():`, or when the
 environment variable TINYALBERT_TEXTBOOK is set, the textbook itself runs.
@@ -29,12 +30,22 @@ def accelerated(function: F) -> F:
 
     @functools.wraps(function)
     def call(first: Any, *args: Any, **kwargs: Any) -> Any:
-        if not _textbook_only and type(first) is np.ndarray:
-            from . import cpu
-            return getattr(cpu, function.__name__, function)(first, *args, **kwargs)
-        return function(first, *args, **kwargs)
+        twins = None if _textbook_only else twins_of(first)
+        return getattr(twins, function.__name__, function)(first, *args, **kwargs)
 
     return call  # type: ignore[return-value]
+
+
+def twins_of(x: Any) -> Any:
+    """The module whose functions serve this array; None if the textbook does."""
+    if type(x) is np.ndarray:
+        from . import cpu
+        return cpu
+    from ..backend import backend_of
+    if x.dtype == np.float32 and backend_of(x).has_kernels:
+        from . import gpu
+        return gpu
+    return None
 
 
 @contextmanager
