@@ -6,11 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from word_tokenizer import WordTokenizer
 
-from tinyalbert.data import shards as shards_module
+from tinyalbert.data import tokenizing
 from tinyalbert.data.batches import Batch, Cursor, PretrainingBatches, held_out_batches
 from tinyalbert.data.masking import CLS, PAD, SEP, Masking
 from tinyalbert.data.segments import Segments, plan_instances
-from tinyalbert.data.shards import Shards, build_shards
+from tinyalbert.data.shards import Shards
+from tinyalbert.data.tokenizing import build_shards
 from tinyalbert.errors import InputError
 
 
@@ -26,7 +27,7 @@ def shards(tmp_path_factory) -> Shards:
     ]
     (folder / "corpus.txt").write_text("\n\n".join(documents))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shards_module, "SHARD_TOKENS", 1500)
+        patch.setattr(tokenizing, "SHARD_CHARACTERS", 4000)
         built = build_shards(folder / "corpus.txt", WordTokenizer(), folder)
     assert built.num_documents == 30 and len(built) > 3
     return built

@@ -113,7 +113,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 ])
 def test_endings(raised: BaseException, status: int, message: str, corpus: Path, tmp_path: Path,
                  monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def pretrain(*args: Any, resume: bool) -> None:
+    def pretrain(*args: Any, resume: bool, ranks: Any) -> None:
         raise raised
 
     monkeypatch.setattr(tinyalbert.pretraining.pretrain, "pretrain", pretrain)

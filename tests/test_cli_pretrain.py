@@ -40,7 +40,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Replaces the training; receives the arguments of each."""
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(tinyalbert.pretraining.pretrain, "pretrain",
-                        lambda *args, resume: calls.append((*args, resume)))
+                        lambda *args, resume, ranks: calls.append((*args, resume)))
     return calls
 
 

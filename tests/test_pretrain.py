@@ -13,7 +13,7 @@ from toy_run import MODEL, STEPS, checkpoints, quiet, settings
 
 from tinyalbert.config import AlbertConfig
 from tinyalbert.data.batches import held_out_batches
-from tinyalbert.data.shards import build_shards
+from tinyalbert.data.tokenizing import build_shards
 from tinyalbert.errors import InputError
 from tinyalbert.optim import learning_rate
 from tinyalbert.pretraining.config import PretrainConfig

@@ -16,7 +16,7 @@ import pytest
 from tiny import randomize, tiny_config
 
 from tinyalbert.data.corpus import read_documents
-from tinyalbert.data.shards import build_shards
+from tinyalbert.data.tokenizing import build_shards
 from tinyalbert.errors import InputError
 from tinyalbert.files import write_json
 from tinyalbert.params import parameter_totals

@@ -4,11 +4,8 @@ interrupted, bit for bit, and what cannot be resumed says so and loses nothing."
 from __future__ import annotations
 
 import itertools
-import random
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -28,7 +25,6 @@ from toy_run import (
     write_corpus,
 )
 
-import tinyalbert
 from tinyalbert.config import AlbertConfig
 from tinyalbert.errors import InputError
 from tinyalbert.optim import learning_rate
@@ -68,46 +64,6 @@ def test_the_second_ctrl_c_stops_at_once(run: Path, corpus: Path, monkeypatch) -
     with pytest.raises(KeyboardInterrupt):
         pretrain(run, MODEL, settings(corpus), log=quiet)
     assert checkpoints(run) == ["step-00000004"]
-
-
-KILLED = """
-import itertools, os, signal, sys
-from tinyalbert.pretraining.trainer import Trainer
-calls, last = itertools.count(1), int(sys.argv[1])
-
-def counted(function):
-    def call(*args, **kwargs):
-        if next(calls) == last:
-            os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))
-        return function(*args, **kwargs)
-    return call
-
-Trainer.accumulate = counted(Trainer.accumulate)
-os.fsync, os.replace, os.rename = counted(os.fsync), counted(os.replace), counted(os.rename)
-from pathlib import Path
-from tinyalbert.pretraining.pretrain import pretrain
-from tinyalbert.config import AlbertConfig
-from tinyalbert.pretraining.config import PretrainConfig
-from tinyalbert.files import read_json_object
-settings = Path(sys.argv[2])
-pretrain(sys.argv[3], AlbertConfig.from_json_file(settings / "config.json"),
-         PretrainConfig.from_dict(read_json_object(settings / "pretrain.json") |
-                                  {"save_every": 2}), resume=True)
-"""
-
-
-def test_killed_at_random_moments_and_resumed(run: Path, finished: Path) -> None:
-    """SIGKILL before a random one of the calls that compute or reach the disk, five times."""
-    rng, root, reached = random.Random(0), Path(tinyalbert.__file__).parents[1], []
-    for _ in range(5):
-        last = str(rng.randrange(20, 60))
-        command = [sys.executable, "-c", KILLED, last, str(finished), str(run)]
-        result = subprocess.run(command, cwd=root, capture_output=True, text=True)
-        assert result.returncode not in (0, 1), result.stderr
-        reached.append(max(checkpoints(run), default=""))
-    assert reached == sorted(reached) and len(set(reached)) > 3
-    pretrain(run, MODEL, settings_of(finished), resume=True, log=quiet)
-    assert_same_run(run, finished)
 
 
 def test_the_newest_checkpoint_is_damaged(run: Path, finished: Path, corpus: Path) -> None:

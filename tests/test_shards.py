@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from word_tokenizer import WordTokenizer
 
-from tinyalbert.data import shards as shards_module
+from tinyalbert.data import tokenizing
 from tinyalbert.data.corpus import read_documents
-from tinyalbert.data.shards import Shards, build_shards
+from tinyalbert.data.shards import Shards
+from tinyalbert.data.tokenizing import build_shards
 from tinyalbert.errors import InputError
 
 TEXT = "\n\n\n".join(
@@ -39,16 +40,16 @@ def encoded(corpus) -> list[list[list[int]]]:
     ]
 
 
-@pytest.mark.parametrize("shard_tokens", [1, 100, 1 << 22])
-def test_shards_hold_the_tokens_of_the_corpus_in_order(tmp_path, corpus, monkeypatch, shard_tokens):
-    monkeypatch.setattr(shards_module, "SHARD_TOKENS", shard_tokens)
+@pytest.mark.parametrize("size", [1, 100, 1 << 22])
+def test_shards_hold_the_tokens_of_the_corpus_in_order(tmp_path, corpus, monkeypatch, size):
+    monkeypatch.setattr(tokenizing, "SHARD_CHARACTERS", size)
     shards = build_shards(corpus, TOKENIZER, tmp_path / "data")
     assert as_ids(shards) == encoded(corpus)
     assert shards.num_documents == 40
-    assert len(shards) == {1: 40, 1 << 22: 1}.get(shard_tokens, len(shards))
+    assert len(shards) == {1: 40, 1 << 22: 1}.get(size, len(shards))
     for shard in shards:
         last = shard.sentence_bounds(shard.documents[-1])
-        assert len(shard.tokens) - (last[-1] - last[0]) < shard_tokens  # closed when full
+        assert len(shard.tokens) - (last[-1] - last[0]) < size  # closed when full
         assert isinstance(shard.tokens, np.memmap) and shard.tokens.dtype == np.uint16
 
 
@@ -81,7 +82,7 @@ def test_interrupted_tokenizing_leaves_nothing_behind(tmp_path, corpus, monkeypa
 
     tokenizer = WordTokenizer()
     monkeypatch.setattr(tokenizer, "encode", interrupt)
-    monkeypatch.setattr(shards_module, "SHARD_TOKENS", 50)
+    monkeypatch.setattr(tokenizing, "SHARD_CHARACTERS", 50)
     with pytest.raises(KeyboardInterrupt):
         build_shards(corpus, tokenizer, tmp_path / "data")
     assert list((tmp_path / "data").iterdir()) == []
@@ -104,9 +105,9 @@ def test_unigram_counts_are_those_of_the_split(tmp_path, corpus):
 
 def test_the_split_is_even_whatever_the_shards(tmp_path, corpus, monkeypatch):
     documents = encoded(corpus)
-    for shard_tokens in (100, 1 << 22):
-        monkeypatch.setattr(shards_module, "SHARD_TOKENS", shard_tokens)
-        shards = build_shards(corpus, TOKENIZER, tmp_path / f"data{shard_tokens}")
+    for size in (100, 1 << 22):
+        monkeypatch.setattr(tokenizing, "SHARD_CHARACTERS", size)
+        shards = build_shards(corpus, TOKENIZER, tmp_path / f"data{size}")
         train, held_out = shards.split(4)
         assert as_ids(held_out) == [documents[i] for i in (5, 15, 25, 35)]
         assert as_ids(train) == [d for i, d in enumerate(documents) if i not in (5, 15, 25, 35)]

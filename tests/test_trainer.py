@@ -13,7 +13,8 @@ from tiny import assert_close, make_batch, randomize, tiny_config
 from toy_run import MODEL, at_step, lines_without_times, quiet, settings, stop_after
 
 from tinyalbert.data.batches import Batch
-from tinyalbert.data.shards import build_shards
+from tinyalbert.data.tokenizing import build_shards
+from tinyalbert.layer import flat_gradients
 from tinyalbert.pretraining.config import PretrainConfig
 from tinyalbert.pretraining.pretrain import pretrain
 from tinyalbert.pretraining.trainer import Trainer
@@ -26,7 +27,8 @@ def trainer_with(batches: list[Batch], config: PretrainConfig, run: Path) -> Tra
     trainer = Trainer(run, tiny_config(), config, shards)
     trainer.streams = [iter(batches)]
     for parameter in randomize(trainer.model).named_parameters().values():
-        parameter.data, parameter.grad = (x.astype(float) for x in (parameter.data, parameter.grad))
+        parameter.data = parameter.data.astype(float)
+    trainer.gradients = flat_gradients(trainer.model.named_parameters())
     trainer.model.dtype = trainer.model.albert.dtype = np.dtype(float)
     return trainer
 
@@ -85,7 +87,7 @@ def test_a_step_is_forward_backward_clip_and_update(run: Path, corpus: Path) -> 
 
 def test_dropout_is_drawn_anew_for_every_batch(run: Path, corpus: Path, monkeypatch) -> None:
     drawn: list[float] = []
-    monkeypatch.setattr(Trainer, "accumulate", lambda trainer, batch, rng: (
+    monkeypatch.setattr(Trainer, "accumulate", lambda trainer, batch, rng, rows: (
         drawn.append(rng.random()), trainer.means.add(loss=0.0)))
     shards = build_shards(corpus, AlbertTokenizer.from_pretrained(run), run / "shards")
     for seed in (1, 2):
@@ -128,8 +130,8 @@ def test_short_sequences_first(run: Path, corpus: Path, monkeypatch) -> None:
     config = settings(corpus, first_seq_length=8, growing_ratio=0.5, log_every=1, eval_every=6)
     shapes, accumulate = [], Trainer.accumulate
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "accumulate", lambda trainer, batch, rng: (
-            shapes.append(batch.input_ids.shape), accumulate(trainer, batch, rng)))
+        patch.setattr(Trainer, "accumulate", lambda trainer, batch, rng, rows: (
+            shapes.append(batch.input_ids.shape), accumulate(trainer, batch, rng, rows)))
         pretrain(run, MODEL, config, log=quiet)
     assert shapes == [(8, 8)] * 7 + [(4, 16)] * 7
     lines, weights = lines_without_times(run), (run / "model.safetensors").read_bytes()

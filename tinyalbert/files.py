@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 import os
 import shutil
@@ -11,13 +12,16 @@ from typing import Any
 
 from .errors import InputError
 
+PARTIAL = ".partial"        # ends the name of what is being written, or was when a process died
+
 
 def write_atomically(path: Path, *content: bytes | memoryview) -> None:
     """Write beside `path`, then rename: at any moment there is the old file or the new one.
 
-    Missing folders are made. InputError if it fails; the old file, if any, is then still there.
+    Missing folders are made, and what a killed process left half written is deleted. InputError if
+    it fails; the old file, if any, is then still there.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
@@ -28,8 +32,9 @@ def write_atomically(path: Path, *content: bytes | memoryview) -> None:
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
     finally:
-        with contextlib.suppress(OSError):    # it is gone after the rename, or was never made
-            temporary.unlink()
+        with contextlib.suppress(OSError):
+            for leftover in path.parent.glob(f".{glob.escape(path.name)}.*{PARTIAL}"):
+                leftover.unlink()
 
 
 def delete(path: Path) -> None:

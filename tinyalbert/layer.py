@@ -11,7 +11,7 @@ applications have twelve caches and one gradient, and the gradients only ever ad
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -77,6 +77,19 @@ class Layer:
     def zero_grad(self) -> None:
         for parameter in self.named_parameters().values():
             parameter.grad[...] = 0
+
+
+def flat_gradients(parameters: Mapping[str, Parameter]) -> Array:
+    """One array [P] of zeros that holds every gradient, one after the other: each parameter's grad
+    becomes a view of its part. So all of them can be sent, or set to 0, at once."""
+    arrays = [parameter.data for parameter in parameters.values()]
+    flat = array_module(arrays[0]).zeros(sum(array.size for array in arrays), arrays[0].dtype)
+    start = 0
+    for parameter in parameters.values():
+        stop = start + parameter.data.size
+        parameter.grad = flat[start:stop].reshape(parameter.data.shape)
+        start = stop
+    return flat
 
 
 Draw: TypeAlias = Callable[[tuple[int, ...]], np.ndarray]      # a shape -> values

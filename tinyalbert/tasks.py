@@ -149,15 +149,18 @@ class AlbertForPreTraining(MaskedLanguageModel):
                                            order_loss),
                 TaskCache(albert, (predictions, sop), (word_cache, order_cache)))
 
-    def backward(self, cache: TaskCache, d_loss: float = 1.0) -> Any:       # type: ignore[override]
+    def backward(self, cache: TaskCache,                                # type: ignore[override]
+                 d_loss: float | tuple[float, float] = 1.0) -> Any:
+        """d_loss: of the loss, or of its two parts, the words' and the sentence order's."""
         needs_loss(cache)
+        d_words, d_orders = d_loss if isinstance(d_loss, tuple) else (d_loss, d_loss)
         (predictions, sop), (words, orders) = cache.heads, cache.losses
         d_hidden = d_pooled = None
         if words is not None:
-            d_hidden = self.predictions.backward(F.cross_entropy_backward(d_loss, words),
+            d_hidden = self.predictions.backward(F.cross_entropy_backward(d_words, words),
                                                  predictions)               # [M, H]
         if orders is not None:
-            d_pooled = self.sop_classifier.backward(F.cross_entropy_backward(d_loss, orders), sop)
+            d_pooled = self.sop_classifier.backward(F.cross_entropy_backward(d_orders, orders), sop)
         return self.albert.backward(d_hidden, d_pooled, cache.albert)
 
 

@@ -4,7 +4,8 @@ A preset gives every setting a value, a file may change some (--config; the flag
 keys), and flags change them last. The values in brackets are those of the preset demo.
 
 RUN, the folder of the training, holds the model (as Hugging Face Transformers reads it), the
-tokenizer, the metrics, checkpoints and the tokenized text. Ctrl-C saves before it stops.
+tokenizer, the metrics, checkpoints and the tokenized text. Ctrl-C saves before it stops. Under
+mpiexec or srun the processes share every step (docs/many_machines.md).
 
 examples:
   tinyalbert pretrain
@@ -12,6 +13,7 @@ examples:
   tinyalbert pretrain --preset small --config recipe.toml --learning-rate 5e-4
   tinyalbert pretrain --out runs/books --resume
   tinyalbert pretrain --preset albert-base-v2 --corpus "wiki/*.jsonl.gz" --backend cupy
+  mpiexec -n 8 tinyalbert pretrain --corpus books/
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from ..config import AlbertConfig
 from ..data.corpus import corpus_files
 from ..errors import InputError
 from ..pretraining.config import PRESETS, PretrainConfig
+from ..training.ranks import start_ranks
 from .flags import parse_file
 from .folders import add_existing, prepare_folder
 from .settings import add_settings, given_settings, read_settings, split_settings
@@ -47,26 +50,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="RUN", type=Path,
                         help="folder of the training [runs/<corpus>]")
     add_existing(parser)
+    parser.add_argument("--ranks", choices=["mpi"], metavar="mpi",
+                        help="one of several processes, by a launcher that is not recognized")
     add_settings(parser, *PRESETS["demo"])
 
 
 def run(args: argparse.Namespace) -> int | None:
-    model_config, config, out = resolve(args)
-    corpus_files(config.corpus)         # better to fail now than after a folder is made or emptied
-    get_backend(config.backend)
-    prepare_folder(out, RUN_FILES, resume=args.resume, overwrite=args.overwrite)
     from ..pretraining.pretrain import pretrain
     from ..training.numbers import TrainingError
     try:
-        pretrain(out, model_config, config, resume=args.resume)
+        with start_ranks(mpi=args.ranks == "mpi") as ranks:
+            model_config, config, out = ranks.first(lambda: prepare(args))
+            pretrain(out, model_config, config, resume=args.resume, ranks=ranks)
     except TrainingError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    folder = shlex.quote(str(out))
-    print(f"\nThe model is in {out}. Now look at it:\n"
-          f"  tinyalbert report {folder}\n"
-          f"  tinyalbert fill-mask {folder} \"We the [MASK] of the United States\"")
+    if ranks.rank == 0:
+        folder = shlex.quote(str(out))
+        print(f"\nThe model is in {out}. Now look at it:\n"
+              f"  tinyalbert report {folder}\n"
+              f"  tinyalbert fill-mask {folder} \"We the [MASK] of the United States\"")
     return None
+
+
+def prepare(args: argparse.Namespace) -> tuple[AlbertConfig, PretrainConfig, Path]:
+    """`resolve`, and make or empty the folder."""
+    model_config, config, out = resolve(args)
+    corpus_files(config.corpus)         # better to fail now than after a folder is made or emptied
+    get_backend(config.backend).set_precision(config.precision)
+    prepare_folder(out, RUN_FILES, resume=args.resume, overwrite=args.overwrite)
+    return model_config, config, out
 
 
 def resolve(args: argparse.Namespace) -> tuple[AlbertConfig, PretrainConfig, Path]:

@@ -22,6 +22,7 @@ import numpy as np
 from .. import functional as F
 from ..config import AlbertConfig
 from ..encoder import AlbertEncoder, AlbertLayer
+from ..files import write_atomically
 from ..inputs import MASKED
 from ..model import AlbertModel
 
@@ -151,7 +152,7 @@ def sources(line: Line) -> list[str]:
 def main() -> None:
     if len(sys.argv) != 2:
         sys.exit("usage: python -m tinyalbert.course.block_view FILE.html")
-    Path(sys.argv[1]).write_text(page(), encoding="utf-8")
+    write_atomically(Path(sys.argv[1]), page().encode())
 
 
 if __name__ == "__main__":

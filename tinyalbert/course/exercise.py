@@ -205,8 +205,8 @@ def difference(got: Any, expected: Any, tolerance: float) -> str:
         return f"the shape is {list(ours.shape)} instead of {list(theirs.shape)}"
     if theirs.dtype.kind not in "fiub":
         return "" if (ours == theirs).all() else f"{got!r} instead of {expected!r}"
-    scale = max(float(np.abs(theirs).max(initial=0)), 1e-300)
-    wrong = ~(np.abs(ours - theirs) <= tolerance * scale)
+    scale = max(float(np.abs(theirs[np.isfinite(theirs)]).max(initial=0)), 1e-300)
+    wrong = ~np.isclose(ours, theirs, rtol=0, atol=tolerance * scale, equal_nan=True)
     if not wrong.any():
         return ""
     place = tuple(int(i) for i in np.argwhere(wrong)[0])

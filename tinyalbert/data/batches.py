@@ -46,6 +46,8 @@ class Cursor(NamedTuple):
 class PretrainingBatches:
     """An endless iterator of batches; `cursor` may be saved between any two of them.
 
+    every, own: of every so many batches, only those in this range of them are made, and the cursor
+        passes over the others. Whoever makes the others makes the same ones.
     pad_to_max_length: pad to max_seq_length, so that all batches have the same shape; otherwise to
         the longest sequence of the batch.
     epochs: stop after so many passes, with a last batch that may be smaller; None never stops.
@@ -64,6 +66,8 @@ class PretrainingBatches:
         cursor: tuple[int, int, int] = Cursor(),
         pad_to_max_length: bool = True,
         epochs: int | None = None,
+        every: int = 1,
+        own: range = range(1),
     ) -> None:
         if batch_size < 1:
             raise InputError(f"batch_size {batch_size} is not at least 1")
@@ -72,6 +76,7 @@ class PretrainingBatches:
         self.shards, self.segments, self.masking = shards, segments, masking
         self.batch_size, self.seed, self.epochs = batch_size, seed, epochs
         self.pad_to_max_length = pad_to_max_length
+        self.every, self.own, self._turn = every, own, 0
         self.cursor = Cursor(*cursor)
         self._planned_for: tuple[int, int] | None = None
 
@@ -79,7 +84,18 @@ class PretrainingBatches:
         return self
 
     def __next__(self) -> Batch:
+        while self._turn < self.own.start:
+            self._sequences()
         rng = self._rng(_MASKS, *self.cursor)
+        sequences = self._sequences()
+        while self._turn >= self.own.stop:  # where nothing more is made, the cursor goes ahead
+            self._sequences()
+        if not sequences:
+            raise StopIteration
+        return self._batch(sequences, rng)
+
+    def _sequences(self) -> list[tuple[np.ndarray, np.ndarray, int]]:
+        """A, B and label of every sequence in the next batch; the cursor and the turn move on."""
         epoch, shard, instance = self.cursor
         sequences: list[tuple[np.ndarray, np.ndarray, int]] = []
         first_epoch = epoch
@@ -98,9 +114,8 @@ class PretrainingBatches:
             if not sequences and epoch > first_epoch + 1:
                 raise InputError("the documents are too short to make a single training instance")
         self.cursor = Cursor(epoch, shard, instance)
-        if not sequences:
-            raise StopIteration
-        return self._batch(sequences, rng)
+        self._turn = (self._turn + 1) % self.every
+        return sequences
 
     def _rng(self, *key: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, *key])

@@ -101,16 +101,17 @@ def _stream(
 ) -> Iterator[list[str]]:
     empty = True
     for path in files:
-        for document in _read_file(source, path, one_sentence_per_line):
+        for document in read_file(source, path, one_sentence_per_line):
             empty = False
             yield document
     if empty:
         raise InputError(f"{source}: no text in it")
 
 
-def _read_file(
+def read_file(
     source: str, path: Path, one_sentence_per_line: bool | None
 ) -> Iterator[list[str]]:
+    """The documents of one of the files that the source stands for."""
     if source in DEMO_CORPORA:
         text = "".join(line for _, line in _read_lines(path, MAX_LINE_BYTES))
         return DEMO_CORPORA[source].read(text)

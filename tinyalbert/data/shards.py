@@ -9,40 +9,23 @@
 The fingerprint names the corpus, the tokenizer and this format, so a second run finds its shards
 and a changed corpus or tokenizer gets new ones. The folder appears under its name only when it is
 complete; tokenizing that was interrupted starts again.
+
+Here they are read; tokenizing.py writes them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import zlib
-from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Protocol
 
 import numpy as np
-from tqdm import tqdm
 
 from ..errors import InputError
-from .corpus import corpus_files, digest_files, read_documents
 
-FORMAT = 1
-SHARD_TOKENS = 1 << 22
-_ARRAYS = ("tokens", "sentences", "documents")
-
-
-class Tokenizer(Protocol):
-    """What tokenizing a corpus asks of a tokenizer."""
-
-    @property
-    def vocab_size(self) -> int: ...
-    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]: ...
-    def word_start_table(self) -> np.ndarray: ...  # bool [V]
-    def save_pretrained(self, directory: Path) -> None: ...
+ARRAYS = ("tokens", "sentences", "documents")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +74,12 @@ class Shards:
         entry = self._index["shards"][i]
         try:
             tokens, sentences, documents = (
-                np.load(_array_path(self.folder, i, name), mmap_mode="r") for name in _ARRAYS
+                np.load(array_path(self.folder, f"{i:05}", kind), mmap_mode="r")
+                for kind in ARRAYS
             )
         except (OSError, ValueError, EOFError) as error:
             raise self._damaged(f"shard {i:05} cannot be read", error) from error
-        if _checksum([tokens, sentences, documents]) != entry["crc32"]:
+        if checksum([tokens, sentences, documents]) != entry["crc32"]:
             raise self._damaged(f"shard {i:05} does not have the checksum it was written with")
         return Shard(tokens, sentences, documents, self._documents[i])
 
@@ -140,94 +124,12 @@ class Shards:
         return InputError(f"{self.folder}: {what}{detail}; delete this folder and run again")
 
 
-def build_shards(
-    source: str | Path,
-    tokenizer: Tokenizer,
-    directory: str | Path,
-    *,
-    one_sentence_per_line: bool | None = None,
-    progress: bool = False,
-) -> Shards:
-    """The shards of a corpus under `directory`, tokenized now unless that has been done.
-
-    Raises InputError for a corpus that cannot be read or a directory that cannot be written.
-    """
-    corpus = digest_files(corpus_files(source))
-    identity = [FORMAT, corpus, _tokenizer_digest(tokenizer), one_sentence_per_line]
-    fingerprint = hashlib.blake2b(repr(identity).encode(), digest_size=8).hexdigest()
-    folder = Path(directory) / fingerprint
-    if not folder.exists():
-        documents = read_documents(source, one_sentence_per_line=one_sentence_per_line)
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with TemporaryDirectory(
-                dir=directory, prefix=fingerprint, suffix=".partial", ignore_cleanup_errors=True
-            ) as partial:
-                complete = Path(partial) / "shards"
-                complete.mkdir()
-                _write(documents, str(source), tokenizer, complete, progress)
-                if not folder.exists():  # another run may have been faster
-                    complete.rename(folder)
-        except OSError as error:
-            raise InputError(f"cannot write shards to {directory}: {error.strerror}") from error
-    return Shards(folder)
+def array_path(folder: Path, shard: str, kind: str) -> Path:
+    return folder / f"{shard}.{kind}.npy"
 
 
-def _tokenizer_digest(tokenizer: Tokenizer) -> str:
-    """A hash of the files that the tokenizer saves: they are all it depends on."""
-    with TemporaryDirectory() as folder:
-        tokenizer.save_pretrained(Path(folder))
-        return digest_files(sorted(Path(folder).iterdir()))
-
-
-def _write(
-    documents: Iterator[list[str]], source: str, tokenizer: Tokenizer, folder: Path, progress: bool
-) -> None:
-    entries: list[dict[str, int]] = []
-    with tqdm(unit="token", unit_scale=True, desc="tokenizing", disable=not progress) as bar:
-        while len((arrays := _next_shard(documents, tokenizer, bar))[0]):
-            for name, values in zip(_ARRAYS, arrays, strict=True):
-                _save(_array_path(folder, len(entries), name), values)
-            entries.append({"documents": len(arrays[2]) - 1, "crc32": _checksum(arrays)})
-    if not entries:
-        raise InputError(f"{source}: nothing is left of its text after tokenizing")
-    _save(folder / "word_starts.npy", tokenizer.word_start_table())
-    index = {"source": source, "vocab_size": tokenizer.vocab_size, "shards": entries}
-    (folder / "index.json").write_text(json.dumps(index, indent=1), "utf-8")
-
-
-def _next_shard(
-    documents: Iterator[list[str]], tokenizer: Tokenizer, bar: tqdm
-) -> list[np.ndarray]:
-    """Tokens, sentence starts and document starts of as many documents as fill a shard."""
-    tokens, sentences, starts = array("I"), array("q", [0]), array("q", [0])
-    for document in documents:
-        for sentence in document:
-            ids = tokenizer.encode(sentence, add_special_tokens=False)
-            if ids:
-                tokens.extend(ids)
-                sentences.append(len(tokens))
-                bar.update(len(ids))
-        if len(sentences) - 1 > starts[-1]:  # else nothing was left of the document
-            starts.append(len(sentences) - 1)
-        if len(tokens) >= SHARD_TOKENS:
-            break
-    token_type = np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32
-    return [np.array(tokens, dtype=token_type), np.array(sentences), np.array(starts)]
-
-
-def _array_path(folder: Path, i: int, name: str) -> Path:
-    return folder / f"{i:05}.{name}.npy"
-
-
-def _save(path: Path, values: np.ndarray) -> None:
-    with open(path, "wb") as file:
-        np.save(file, values)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _checksum(arrays: Iterable[np.ndarray]) -> int:
+def checksum(arrays: Iterable[np.ndarray]) -> int:
+    """The CRC-32 of their values, one after the other."""
     crc = 0
     for values in arrays:
         crc = zlib.crc32(values.data, crc)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
+from ..backend import Precision
 from ..config import AlbertConfig
 from ..config_checks import check_keys
 from ..data.masking import Masking, Strategy
@@ -57,6 +58,8 @@ class PretrainConfig:
 
     seed: int = setting(12345, "of the weights, the text order, the masks and the dropout")
     backend: Literal["numpy", "cupy"] = setting("numpy", "array library: numpy, or cupy on a GPU")
+    precision: Precision = setting(
+        "float32", "of matrix products: float32, and on a GPU tf32 or bfloat16")
     log_every: int = setting(20, "steps between lines of metrics.jsonl")
     eval_every: int = setting(200, "steps between evaluations on held-out text")
     eval_batches: int = setting(20, "batches of an evaluation during training (the last: all)")
@@ -70,7 +73,8 @@ class PretrainConfig:
         if first is not None and not 8 <= first <= self.max_seq_length:
             raise InputError(f"first_seq_length must be between 8 and max_seq_length "
                              f"{self.max_seq_length}, not {first}")
-        for name, choices in (("optimizer", Optimizer), ("schedule", Schedule)):
+        for name, choices in (("optimizer", Optimizer), ("schedule", Schedule),
+                              ("precision", Precision)):
             if getattr(self, name) not in get_args(choices):
                 raise InputError(f"{name} must be one of {', '.join(get_args(choices))}, "
                                  f"not {getattr(self, name)!r}")

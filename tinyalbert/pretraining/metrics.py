@@ -13,6 +13,7 @@ import numpy as np
 from ..backend import array_module
 from ..data.batches import Batch
 from ..functional import IGNORED
+from ..training.ranks import Ranks
 
 
 class Means:
@@ -39,18 +40,35 @@ class Means:
         yield
         self.seconds += time.perf_counter() - start
 
+    def over(self, ranks: Ranks) -> Means:
+        """Those of all ranks together; the seconds are one's own."""
+        together = Means()
+        for sums, counts, tokens in ranks.gather((dict(self.sums), dict(self.counts), self.tokens)):
+            for name in sums:
+                together.sums[name] += sums[name]
+                together.counts[name] += counts[name]
+            together.tokens += tokens
+        together.seconds = self.seconds
+        return together
+
     def add(self, weight: float = 1, **values: float) -> None:
         for name, value in values.items():
             self.sums[name] += weight * value
             self.counts[name] += weight
 
-    def add_output(self, out: Any, batch: Batch) -> None:
+    def add_output(self, out: Any, batch: Batch, part: float = 1,
+                   shares: tuple[float, float] = (1, 1)) -> None:
         """The losses and accuracies of one forward pass with labels; words weigh by their number,
-        so the mean over batches is the mean over predictions."""
+        so the mean over batches is the mean over predictions.
+
+        part: which part of a batch it was, by sequences; shares: of its words, and of its pairs.
+        """
         words = batch.labels[batch.labels != IGNORED]                       # [M]
         orders = batch.sentence_order_label                                 # [B]
         pairs = int((orders != IGNORED).sum())
-        self.add(loss=float(out.loss))
+        losses = zip(shares, (out.masked_lm_loss, out.sop_loss), strict=True)
+        loss = sum(share * float(loss) for share, loss in losses if loss is not None)
+        self.add(part, loss=loss / part)
         if len(words):
             self.add(len(words), masked_lm_loss=float(out.masked_lm_loss),
                      masked_lm_accuracy=accuracy(out.prediction_logits, words))

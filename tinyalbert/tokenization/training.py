@@ -10,6 +10,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ..errors import InputError
@@ -69,10 +70,12 @@ def train_tokenizer(sentences: Iterable[str], directory: str | Path, *, vocab_si
         if explanation := _explain(str(error), vocab_size):
             raise InputError(explanation) from error
         raise
-    write_atomically(directory / "spiece.model", model.getvalue())
-    tokenizer = AlbertTokenizer(directory / "spiece.model", do_lower_case=do_lower_case,
-                                keep_accents=keep_accents)
-    tokenizer.save_pretrained(directory)
+    with TemporaryDirectory() as folder:
+        vocabulary = Path(folder, "spiece.model")
+        write_atomically(vocabulary, model.getvalue())
+        tokenizer = AlbertTokenizer(vocabulary, do_lower_case=do_lower_case,
+                                    keep_accents=keep_accents)
+    tokenizer.save_pretrained(directory)        # the vocabulary last: where that is, the rest is
     return tokenizer
 
 

@@ -11,6 +11,7 @@ that exists is complete. Reading verifies the checksums and falls back to the ch
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -23,11 +24,10 @@ import numpy as np
 from safetensors.numpy import load
 
 from ..errors import InputError
-from ..files import write_atomically
+from ..files import PARTIAL, write_atomically
 from ..weights import serialize
 
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json")
-PARTIAL = ".partial"
 
 
 class Checkpoint(NamedTuple):
@@ -62,8 +62,14 @@ def save_checkpoint(directory: Path, checkpoint: Checkpoint, *, keep: int) -> Pa
             shutil.rmtree(leftover, ignore_errors=True)
     kept = [path for path in list_checkpoints(directory) if path <= folder][-keep:]
     for path in set(list_checkpoints(directory)).difference(kept):
-        shutil.rmtree(path, ignore_errors=True)
+        discard(path)
     return folder
+
+
+def discard(folder: Path) -> None:
+    """Renamed first, so that one which is only half deleted is not listed."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder.rename(folder.with_name(folder.name + PARTIAL)))
 
 
 def load_checkpoint(directory: Path, warn: Callable[[str], Any]) -> Checkpoint | None:

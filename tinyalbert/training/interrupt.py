@@ -11,17 +11,18 @@ from types import FrameType
 
 
 @contextmanager
-def stop_requests() -> Iterator[list[int]]:
+def stop_requests(*, quiet: bool = False) -> Iterator[list[int]]:
     """A list that becomes non-empty when Ctrl-C or SIGTERM arrives, so that the step in progress
-    can end and be saved. A second one interrupts at once. Only Python's main thread can listen."""
+    can end and be saved. A second one interrupts at once. Only Python's main thread can listen.
+    quiet: of several processes that stop together, one tells."""
     received: list[int] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         if received:
             raise KeyboardInterrupt
         received.append(number)
-        # Not through sys.stderr: the signal may have come while that was being written to.
-        os.write(2, b"\nstopping after this step; once more to stop at once, without saving\n")
+        if not quiet:   # not through sys.stderr: the signal may have come in the middle of a line
+            os.write(2, b"\nstopping after this step; once more to stop at once, without saving\n")
 
     if threading.current_thread() is not threading.main_thread():
         yield received

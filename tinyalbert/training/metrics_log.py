@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from itertools import takewhile
 from pathlib import Path
@@ -41,6 +42,8 @@ class MetricsLog:
         try:
             with open(self.path, "ab") as file:
                 file.write(encoded(line))
+                file.flush()
+                os.fsync(file.fileno())         # a checkpoint after it must not outlive it
         except OSError as error:
             raise InputError(f"cannot write {self.path}: {error.strerror}") from error
         for name, value in values.items():
@@ -56,12 +59,13 @@ def encoded(line: dict[str, Any]) -> bytes:
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl; a last line that a crash cut short is left out."""
     path = run / "metrics.jsonl"
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
     metrics = []
     for number, line in enumerate(lines, 1):
         try:
             metrics.append(json.loads(line))
         except ValueError as error:
             if number < len(lines):
-                raise InputError(f"{path}, line {number} is not JSON: {error}") from error
+                raise InputError(f"{path}, line {number} is not JSON: {error}; delete that line, "
+                                 "which is of use to the report only") from error
     return metrics
