@@ -1,6 +1,6 @@
-"""The site: `make site` writes it to docs/_build/html. The pages of notebooks, solutions and modules
-are made here from what stands elsewhere, into folders that git ignores. Formulas become MathML,
-which browsers draw themselves: no script and nothing from the network.
+"""The site: `make site` writes it to docs/_build/html. The pages of notebooks, solutions and
+modules are made here from what stands elsewhere, into folders that git ignores. Formulas become
+MathML, which browsers draw themselves: no script and nothing from the network.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def make_pages() -> None:
         solutions = NOTEBOOKS / "solutions" / f"{notebook.stem}.py"
         (HERE / "solutions" / f"{notebook.stem}.md").write_text(collapsed(solutions))
     for page, modules in API.items():
-        text = "\n".join(f"```{{eval-rst}}\n.. automodule:: tinyalbert.{module}\n   :members:\n```\n"
-                         for module in modules)
+        text = "\n".join(f"```{{eval-rst}}\n.. automodule:: tinyalbert.{module}\n"
+                         "   :members:\n```\n" for module in modules)
         (HERE / "api" / f"{page}.md").write_text(f"# {page.capitalize()}\n\n{text}\n")
 
 

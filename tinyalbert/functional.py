@@ -202,7 +202,7 @@ def attention(query: Array, key: Array, value: Array, bias: Array, p: float,
     query [B, N, Q, D] of as many tokens as ask, all T of them or fewer; key, value [B, N, T, D];
     bias [B, 1, 1, T], or [B, 1, Q, T] where every query has its own: 0 for a token that may be
     looked at, -10000 for one that may not. The bias is finite on purpose: a row that may look at
-    nothing attends to everything alike instead of becoming 0/0. Returns context [B, N, Q, D].
+    nothing attends as if it might look at everything, and not as 0/0. Returns context [B, N, Q, D].
     """
     scores = query @ key.swapaxes(-1, -2) / math.sqrt(query.shape[-1]) + bias   # [B, N, Q, T]
     probs = softmax(scores)

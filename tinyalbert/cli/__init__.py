@@ -39,6 +39,7 @@ EXAMPLES = """
 examples:
   tinyalbert pretrain                                  five minutes on presidents' speeches
   tinyalbert pretrain --corpus books/ --out runs/books
+  mpiexec -n 8 tinyalbert pretrain --corpus books/     eight processes, one model
   tinyalbert fill-mask runs/sotu "We the [MASK] of the United States"
   tinyalbert COMMAND --help                            more about each, with examples
 """

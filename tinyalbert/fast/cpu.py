@@ -3,8 +3,9 @@
 Each function has the name, the arguments, the result and the cache of the textbook function that it
 replaces. Only the order of the work differs: block by block, on every core (`parallel.py`), each
 block in place by NumPy (`blocks.py`) or in one pass by a compiled loop (`kernels.py`, if Numba is
-installed). Outside the matrix products and the sums over rows, no number depends on the blocks or
-the cores. What is missing here, as dropout, gains little or nothing.
+installed); large products on the matrix unit, where there is one (`amx.py`). Outside the matrix
+products and the sums over rows, no number depends on the blocks or the cores. What is missing here,
+as dropout, gains little or nothing.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ try:
     from . import kernels
 except (ImportError, RuntimeError):     # no Numba, or no place for what it compiles
     kernels = None                      # type: ignore[assignment]
+try:
+    from .amx import matmul
+except (ImportError, RuntimeError):     # no Numba, or a processor without a matrix unit
+    matmul = np.matmul                  # type: ignore[assignment]
 
 keep_freed_memory()
 Array = np.ndarray
@@ -48,7 +53,7 @@ def new(x: Array) -> Array:
 
 
 def linear(x: Array, weight: Array, bias: Array) -> Array:
-    y = np.matmul(rows_of(x), weight)
+    y = matmul(rows_of(x), weight)
     for_blocks(*y_rows(y), lambda s: np.add(y[s], bias, out=y[s]))
     return y.reshape(*x.shape[:-1], weight.shape[1])
 
@@ -59,13 +64,19 @@ def y_rows(y: Array) -> tuple[int, int]:
 
 def linear_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
     dy_rows, x_rows = rows_of(dy), rows_of(x)
-    ones = np.ones(len(dy_rows), dy.dtype)
-    dx = np.matmul(dy_rows, weight.T)
+    dx = matmul(dy_rows, weight.T)
     if weight.flags.c_contiguous:
-        d_weight = np.matmul(x_rows.T, dy_rows)
+        d_weight = matmul(x_rows.T, dy_rows)
     else:                               # a table turned over: laid out as it is, to be added to it
-        d_weight = np.matmul(dy_rows.T, x_rows).T
-    return dx.reshape(x.shape), d_weight, ones @ dy_rows
+        d_weight = matmul(dy_rows.T, x_rows).T
+    return dx.reshape(x.shape), d_weight, sum_of_rows(dy_rows)
+
+
+def sum_of_rows(x: Array) -> Array:
+    """x [rows, H] -> [H]. As a product, on one core: BLAS's other threads would spin on for a while
+    on the cores that ours need."""
+    with one_blas_thread():
+        return np.ones(len(x), x.dtype) @ x
 
 
 def gelu(x: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -127,8 +138,7 @@ def layer_norm_backward(dy: Array, cache: F.LayerNormCache) -> tuple[Array, Arra
     block, weight = block_of("layer_norm_backward", dy), cache.weight
     for_blocks(*y_rows(dys),
                lambda s: block(dys[s], hats[s], stds[s], weight, dxs[s], products[s]))
-    ones = np.ones(len(dys), dy.dtype)
-    return dx, ones @ products, ones @ dys
+    return dx, sum_of_rows(products), sum_of_rows(dys)
 
 
 def attention(query: Array, key: Array, value: Array, bias: Array, p: float,

@@ -1,4 +1,7 @@
-"""Means over a few steps: what a line of metrics.jsonl says about them."""
+"""Means over a few steps: what a line of metrics.jsonl says about them.
+
+They are added up where they arise, on a GPU without waiting for it, until somebody asks.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import array_module
+from ..backend import array_module, on_host, scalar
 from ..data.batches import Batch
 from ..functional import IGNORED
 from ..training.ranks import Ranks
@@ -25,7 +28,8 @@ class Means:
 
     def state(self) -> dict[str, dict[str, float]]:
         """What a checkpoint must hold for the next line to be the same."""
-        return {"sums": dict(self.sums), "counts": dict(self.counts)}
+        return {"sums": {name: on_host(total) for name, total in self.sums.items()},
+                "counts": dict(self.counts)}
 
     def restore(self, state: Mapping[str, Mapping[str, float]]) -> None:
         """Go on from such a state; {} starts over."""
@@ -43,15 +47,15 @@ class Means:
     def over(self, ranks: Ranks) -> Means:
         """Those of all ranks together; the seconds are one's own."""
         together = Means()
-        for sums, counts, tokens in ranks.gather((dict(self.sums), dict(self.counts), self.tokens)):
-            for name in sums:
-                together.sums[name] += sums[name]
-                together.counts[name] += counts[name]
+        for state, tokens in ranks.gather((self.state(), self.tokens)):
+            for name, total in state["sums"].items():
+                together.sums[name] += total
+                together.counts[name] += state["counts"][name]
             together.tokens += tokens
         together.seconds = self.seconds
         return together
 
-    def add(self, weight: float = 1, **values: float) -> None:
+    def add(self, weight: float = 1, **values: Any) -> None:
         for name, value in values.items():
             self.sums[name] += weight * value
             self.counts[name] += weight
@@ -67,19 +71,20 @@ class Means:
         orders = batch.sentence_order_label                                 # [B]
         pairs = int((orders != IGNORED).sum())
         losses = zip(shares, (out.masked_lm_loss, out.sop_loss), strict=True)
-        loss = sum(share * float(loss) for share, loss in losses if loss is not None)
+        loss = sum(share * scalar(loss) for share, loss in losses if loss is not None)
         self.add(part, loss=loss / part)
         if len(words):
-            self.add(len(words), masked_lm_loss=float(out.masked_lm_loss),
+            self.add(len(words), masked_lm_loss=scalar(out.masked_lm_loss),
                      masked_lm_accuracy=accuracy(out.prediction_logits, words))
         if pairs:
-            self.add(pairs, sop_loss=float(out.sop_loss),
+            self.add(pairs, sop_loss=scalar(out.sop_loss),
                      sentence_order_accuracy=accuracy(out.sop_logits, orders))
         self.tokens += int(batch.attention_mask.sum())
 
     def take(self) -> dict[str, Any]:
         """The means, tokens per second, and the number of sentence pairs; then start over."""
-        means: dict[str, Any] = {name: self.sums[name] / self.counts[name] for name in self.sums}
+        means: dict[str, Any] = {name: on_host(total) / self.counts[name]
+                                 for name, total in self.sums.items()}
         means["tokens_per_second"] = round(self.tokens / max(self.seconds, 1e-9), 1)
         if "sop_loss" in means:
             means["pairs"] = int(self.counts["sop_loss"])
@@ -87,9 +92,9 @@ class Means:
         return means
 
 
-def accuracy(logits: Any, labels: np.ndarray) -> float:
+def accuracy(logits: Any, labels: np.ndarray) -> Any:
     """The share of rows whose largest logit is the label's, among the labels that are asked for."""
     xp = array_module(logits)
     asked = labels != IGNORED
     right = logits.argmax(-1) == xp.asarray(labels)
-    return float((right & xp.asarray(asked)).sum()) / max(int(asked.sum()), 1)
+    return scalar((right & xp.asarray(asked)).sum()) / max(int(asked.sum()), 1)

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import on_host, scalar
 from ..config import AlbertConfig
 from ..data.batches import Batch, Cursor, PretrainingBatches, held_out_batches
 from ..data.masking import REFERENCE_MASKING, Masking
@@ -89,7 +90,8 @@ class Trainer:
         """Forward and backward for each of the accumulated batches, clip, and move the weights.
 
         The loss is the mean of the batches' losses; a batch with few predictions counts as much as
-        one with many. TrainingError, before the weights are touched, if it is no finite number.
+        one with many. TrainingError, before the weights are touched, if it is no finite number; on
+        a GPU, which is not waited for, when the next line is logged or the next checkpoint saved.
         """
         for number in self.own:
             batch = next(self.batches)
@@ -98,11 +100,11 @@ class Trainer:
             if rows.start < rows.stop:
                 self.accumulate(batch, rng, rows)
         self.ranks.sum(self.gradients)
-        norm = float(clip_by_global_norm(self.optimizer.parameters, self.config.max_grad_norm))
-        if not np.isfinite([norm, self.means.sums["loss"]]).all():
-            raise TrainingError(self.what_broke())
+        norm = clip_by_global_norm(self.optimizer.parameters, self.config.max_grad_norm)
+        if not self.model.backend.has_kernels:      # else it would wait for the device: see check
+            self.check(loss=self.means.sums["loss"], norm=norm)
         if self.ranks.rank == 0:
-            self.means.add(grad_norm=norm)
+            self.means.add(grad_norm=scalar(norm))
         self.optimizer.step(rate)
         self.gradients[...] = 0
 
@@ -127,10 +129,15 @@ class Trainer:
         self.model.backward(cache, (words / batches, orders / batches))
         self.means.add_output(out, part, len(part.labels) / len(batch.labels), (words, orders))
 
+    def check(self, **numbers: Any) -> None:
+        """TrainingError unless all are finite."""
+        if not np.isfinite([on_host(value) for value in numbers.values()]).all():
+            raise TrainingError(self.what_broke())
+
     def what_broke(self) -> str:
         """One sentence about a loss or a gradient that is not a number: which tensor, what now."""
         where = not_finite(self.optimizer.parameters) or (
-            "the gradient" if np.isfinite(self.means.sums["loss"]) else "the loss")
+            "the gradient" if np.isfinite(on_host(self.means.sums["loss"])) else "the loss")
         kept = list_checkpoints(self.run / "checkpoints")
         again = f"go on from {kept[-1]} with --resume and" if kept else "begin again with"
         return (f"step {self.steps + 1}: {where} is no longer a finite number; {again} a lower "
@@ -162,6 +169,7 @@ class Trainer:
     def take_means(self) -> dict[str, Any]:
         """Those since the last time, over all ranks."""
         means = self.means.over(self.ranks).take()
+        self.check(loss=means["loss"], norm=means["grad_norm"])
         self.means = Means()
         return means
 
@@ -169,6 +177,7 @@ class Trainer:
         """The model for use, then a checkpoint: where that is, the model is too."""
         self.check_agreement()
         together = self.means.over(self.ranks)
+        self.check(**together.sums)
         self.means = together if self.ranks.rank == 0 else Means()      # as after a resumption
         state = {"shards": self.shards.folder.name,
                  "cursors": [stream.cursor for stream in self.streams],

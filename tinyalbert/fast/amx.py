@@ -1,0 +1,124 @@
+"""Matrix products in float32 on the processor's matrix unit (tiles.py), on every core.
+
+A *blocked* product finds its numbers in the caches. Both matrices are cut into *panels* of 32 rows
+(of a) or 32 columns (of b) and *packed*: laid out in the order in which the unit reads them, two
+tiles of each of the three parts for every 32 numbers of depth. Two panels make 32 x 32 results,
+four tiles that stay in the unit while it sums over up to DEPTH numbers. A panel of b is read from
+afar once for GROUP panels of a, which stay in a core's own cache.
+
+    for each GROUP of panels of a, for each DEPTH:      pack them
+        for each panel of b, for each panel of the GROUP:
+            clear the sums; for each chunk of 32: add the products; store the sums
+
+The error is float32's, that of any order of the sum, and the result the same bit for bit however
+many threads work. Small products and all other types go to NumPy, and so do matrices whose largest
+number is infinite, nan or extreme: see SMALLEST.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .parallel import for_blocks, num_threads
+from .tiles import CHUNK, GROUP, PANEL, SHAPES, STEP, multiply, pack
+
+Array = np.ndarray
+DEPTH = 1024 // CHUNK               # chunks that the unit sums over before it stores the sums
+LARGE = 1 << 20                     # bytes, for `for_blocks`: each piece of work is worth a thread
+FEW = 1 << 25                       # multiplications that are not worth the packing
+
+# The unit takes what is below 2^-126 for 0. While the largest number of each matrix is between
+# these, that is far below the rounding of the largest results, and nothing overflows.
+SMALLEST, LARGEST = 2.0**-56, 2.0**56
+
+
+class Packed(NamedTuple):
+    """A matrix b made ready for `matmul(a, b)`; as long as it is used, nobody may write to it."""
+
+    matrix: Array                   # [K, N]
+    panels: Array                   # [N / 32, K / 32, STEP / 4], both rounded up
+    usual: bool                     # the numbers are of a size that the unit can take
+
+
+def matmul(a: Array, b: Array | Packed, out: Array | None = None) -> Array:
+    """a @ b for matrices [M, K] and [K, N] of any strides. A b that does not change, as a weight
+    that is not trained, can be `packed` once: the unit then pays from 16 rows of a on."""
+    matrix = b.matrix if isinstance(b, Packed) else b
+    if not (fits(a, matrix, out) and worth_it(a, matrix, ready=b is not matrix)):
+        return np.matmul(a, matrix, out=out)
+    b = b if isinstance(b, Packed) else packed(b)
+    product = np.empty((len(a), matrix.shape[1]), np.float32) if out is None else out
+    x, turned = contiguous(a)
+    sizes: list[Any] = [0]
+
+    def block(rows: slice, columns: slice) -> None:                         # of panels
+        for first in range(rows.start, rows.stop, GROUP):
+            for depth in range(0, b.panels.shape[1], DEPTH):
+                chunks = min(DEPTH, b.panels.shape[1] - depth)
+                panels = empty_panels(min(GROUP, rows.stop - first), chunks)
+                sizes.append(pack(x, turned, turned, PANEL * first, CHUNK * depth, panels, 0,
+                                  chunks))
+                multiply(panels, b.panels, depth, columns.start, columns.stop, product,
+                         PANEL * first, SHAPES)
+
+    rows, columns = up(len(a), PANEL), len(b.panels)
+    parts = num_threads()
+    if up(rows, GROUP) >= parts:
+        for_blocks(up(rows, GROUP), LARGE, lambda s: block(
+            slice(s.start * GROUP, min(s.stop * GROUP, rows)), slice(0, columns)))
+    else:
+        for_blocks(parts, LARGE, lambda s: block(
+            slice(0, rows), slice(columns * s.start // parts, columns * s.stop // parts)))
+    return product if b.usual and usual(sizes) else np.matmul(a, matrix, out=product)
+
+
+def packed(b: Array) -> Packed:
+    """b [K, N] of float32, packed on every core; half again as large as b."""
+    x, turned = contiguous(b)
+    panels = empty_panels(up(b.shape[1], PANEL), up(b.shape[0], CHUNK))
+    sizes: list[Any] = [0]
+    for_blocks(panels.shape[1], len(panels) * STEP, lambda s: sizes.append(
+        pack(x, not turned, turned, 0, 0, panels, s.start, s.stop)))
+    return Packed(b, panels, usual(sizes))
+
+
+def fits(a: Array, b: Array, out: Array | None) -> bool:
+    """Whether both are float32 matrices, and `out`, if given, is one of its own, row after row."""
+    if not (a.ndim == b.ndim == 2 and a.dtype == b.dtype == np.float32 and a.shape[1] == len(b)):
+        return False
+    return out is None or (
+        out.dtype == np.float32 and out.flags.carray and out.shape == (len(a), b.shape[1])
+        and not np.may_share_memory(out, a) and not np.may_share_memory(out, b))
+
+
+def worth_it(a: Array, b: Array, ready: bool) -> bool:
+    (rows, depth), columns = a.shape, b.shape[1]
+    if ready:
+        return rows >= 16 and depth >= 128 and columns >= 128
+    return (rows * depth * columns > FEW and depth >= 128
+            and rows * columns >= 80 * (rows + columns))        # packing is work for rows + columns
+
+
+def usual(sizes: list[Any]) -> bool:
+    largest = np.uint32(max(sizes)).view(np.float32)
+    return bool(largest == 0 or SMALLEST <= largest < LARGEST)
+
+
+def up(n: int, step: int) -> int:
+    return -(-n // step)
+
+
+def contiguous(x: Array) -> tuple[Array, bool]:
+    """x row after row in memory, or, with True, its transpose."""
+    if x.T.flags.c_contiguous and not x.flags.c_contiguous:
+        return x.T, True
+    return np.ascontiguousarray(x), False
+
+
+def empty_panels(panels: int, chunks: int) -> Array:
+    size = panels * chunks * STEP // 4
+    memory = np.empty(size + 16, np.uint32)
+    start = -memory.ctypes.data % 64 // 4       # on whole cache lines, tiles load twice as fast
+    return memory[start:start + size].reshape(panels, chunks, STEP // 4)
