@@ -5,7 +5,8 @@
 Float32, encoder and pooler, random weights, the same ids, the same threads; side by side as race.py
 says. Latency is that of one text of 32 or 128 tokens. Throughput is that of 32 texts: all of 128
 tokens, or of mixed lengths (uniform from 16 to 128) padded to the longest, as real texts come.
-PyTorch runs under inference_mode with its default attention.
+PyTorch runs under inference_mode with its default attention, our models are frozen, as those of
+pipelines are.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def prepare(name: str) -> Callable[[], Any]:
     batch = make_batch(LENGTHS[shape], config.vocab_size)
     if whose == "tinyalbert":
         model: Any = ours(config)
+        model.freeze()
         return lambda: model(**batch)
     values = {key: value for key, value in config.to_dict().items()
               if key not in ("sharing", "dropout_sites", "gradient_checkpointing")}

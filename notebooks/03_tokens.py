@@ -47,7 +47,8 @@ print(f"{len(documents)} messages, {words.total():,} words, {len(words):,} diffe
 once = sum(count == 1 for count in words.values())
 rare = sum(count <= 5 for count in words.values())
 letters = sum(len(word) * count for word, count in words.items())
-print(f"of {len(words):,} words {rare / len(words):.0%} occur five times or less, {once / len(words):.0%} once")
+print(f"of {len(words):,} words {rare / len(words):.0%} occur five times or less, "
+      f"{once / len(words):.0%} once")
 print(f"letters in a word, on average: {letters / words.total():.1f}")
 for size in (500, 2000, 8000):
     covered = sum(count for _, count in words.most_common(size)) / words.total()
@@ -89,13 +90,13 @@ for path in paths[:5]:
     print(f"  log p = {sum(scores[piece] for piece in path):7.3f}   {' '.join(path)}")
 
 # %% [markdown]
-# The **unigram model** (Kudo 2018) gives a way to cut, $x = (x_1, \dots, x_k)$, the probability that its pieces were drawn
-# one after the other, each without looking at the others:
+# The **unigram model** (Kudo 2018) gives a way to cut, $x = (x_1, \dots, x_k)$, the probability that its pieces were
+# drawn one after the other, each without looking at the others:
 #
 # $$p(x) = \prod_{i=1}^{k} p(x_i), \qquad \log p(x) = \sum_{i=1}^{k} \log p(x_i), \qquad \sum_{\text{pieces}} p = 1.$$
 #
-# Every further piece multiplies by a number below 1. So long pieces win, unless they are rare: the model weighs
-# "few pieces" against "common pieces", and nobody has to choose a rule for it.
+# Every further piece multiplies by a number below 1. So long pieces win, unless they are rare: the model weighs "few
+# pieces" against "common pieces", and nobody has to choose a rule for it.
 #
 # ### Exercise 1
 # If every string of letters were a piece, in how many ways could a word of 12 letters be cut?
@@ -109,16 +110,16 @@ check("ways_to_cut", ways)
 # %% [markdown]
 # ## Viterbi: the best path without trying all
 #
-# The number of paths doubles with every letter, so trying them all is out of the question. But paths have a property that
-# saves us. Let $b_j$ be the score of the best way to cut the first $j$ letters. The last piece of that best way begins
-# *somewhere*, at some $i < j$, and what stands before it must be the best way to cut the first $i$ letters; otherwise
-# we could exchange it for a better one. Hence
+# The number of paths doubles with every letter, so trying them all is out of the question. But paths have a property
+# that saves us. Let $b_j$ be the score of the best way to cut the first $j$ letters. The last piece of that best way
+# begins *somewhere*, at some $i < j$, and what stands before it must be the best way to cut the first $i$ letters;
+# otherwise we could exchange it for a better one. Hence
 #
 # $$b_0 = 0, \qquad b_j = \max_{i<j}\;\bigl(b_i + \log p(\text{letters } i{+}1 \dots j)\bigr).$$
 #
-# Go through $j$ from left to right and remember for each which $i$ won. At the end walk back from the last letter,
-# from winner to winner. That is the **Viterbi algorithm**. With pieces of at most 16 letters it looks at $16\,n$ pieces
-# for $n$ letters.
+# Go through $j$ from left to right and remember for each which $i$ won. At the end walk back from the last letter, from
+# winner to winner. That is the **Viterbi algorithm**. With pieces of at most 16 letters it looks at $16\,n$ pieces for
+# $n$ letters.
 #
 # Here it is by hand, as the table that it fills:
 
@@ -134,8 +135,8 @@ for stop in range(1, len(word) + 1):
     print(f"{word[:stop]:<8} best {best[stop]:6.2f}   of  {shown}")
 
 # %% [markdown]
-# Read the last line: `now|here` means "the best way to cut *now*, then *here*". It loses to `no|where`, narrowly.
-# As a picture: places between letters are points, pieces are arcs, and the best path is the one in colour.
+# Read the last line: `now|here` means "the best way to cut *now*, then *here*". It loses to `no|where`, narrowly. As a
+# picture: places between letters are points, pieces are arcs, and the best path is the one in colour.
 
 # %%
 from matplotlib.patches import Arc
@@ -167,10 +168,10 @@ def draw_lattice(word, scores, best, path):
     return figure
 
 
-picture(draw_lattice(word, scores, best, paths[0]),
-        "The word nowhere as a row of eight points with an arc for every piece between them. The best path, in "
-        "orange, takes two arcs, no and where. The arcs now and here, in blue, would also reach the end. Under "
-        "each point stands the score of the best path to it.")
+picture(draw_lattice(word, scores, best, paths[0]), "The word nowhere as a row of eight points "
+        "with an arc for every piece between them. The best path, in "
+        "orange, takes two arcs, no and where. The arcs now and here, in blue, would also reach "
+        "the end. Under each point stands the score of the best path to it.")
 
 # %% [markdown]
 # ### Exercise 2
@@ -202,8 +203,8 @@ smaller = vocabulary - {"##here", "##h"}
 print("without ##here and ##h ->", WordPiece(smaller, "[UNK]").split("nowhere"))
 
 # %% [markdown]
-# The second line shows the price of never looking back: `no ##where` would have fitted, but after `now` it was too late.
-# In practice every letter is a piece, so this is rare. And the longest match is fast and needs a list only.
+# The second line shows the price of never looking back: `no ##where` would have fitted, but after `now` it was too
+# late. In practice every letter is a piece, so this is rare. And the longest match is fast and needs a list only.
 #
 # ### Exercise 3
 # Write it.
@@ -221,8 +222,8 @@ check("wordpiece", wordpiece)
 # %% [markdown]
 # ## Where the probabilities come from: EM
 #
-# Given the pieces of every word we could count them, and $p = $ count / total. Given $p$ we could find the pieces. We have
-# neither. **Expectation-maximization** begins with any $p$ and repeats two steps.
+# Given the pieces of every word we could count them, and $p = $ count / total. Given $p$ we could find the pieces. We
+# have neither. **Expectation-maximization** begins with any $p$ and repeats two steps.
 #
 # **E.** Under the present $p$, a word has not *one* way to be cut but all of them, each with a probability. A piece is
 # then used a *fraction* of a time:
@@ -230,8 +231,8 @@ check("wordpiece", wordpiece)
 # $$c(\text{piece}) = \sum_{\text{paths } x} p(x \mid \text{word}) \cdot \#(\text{piece in } x),
 #   \qquad p(x \mid \text{word}) = \frac{p(x)}{Z}, \quad Z = \sum_{x} p(x).$$
 #
-# **M.** Count: $p(\text{piece}) = c(\text{piece}) / \sum c$. (That is what maximizes $\sum c \log p$ under $\sum p = 1$:
-# with a multiplier $\mu$, $c/p = \mu$ for every piece.)
+# **M.** Count: $p(\text{piece}) = c(\text{piece}) / \sum c$. (That is what maximizes $\sum c \log p$ under
+# $\sum p = 1$: with a multiplier $\mu$, $c/p = \mu$ for every piece.)
 #
 # For *nowhere*, by hand:
 
@@ -245,8 +246,8 @@ print(f"now is used {with_now:.4f} times")
 
 # %% [markdown]
 # ### Exercise 4
-# Write the E step for one word: an array with $c$ of every piece, in the order of `scores`. `segmentations` is there for
-# you. Note that a path may use a piece twice.
+# Write the E step for one word: an array with $c$ of every piece, in the order of `scores`. `segmentations` is there
+# for you. Note that a path may use a piece twice.
 
 
 # %% piece_counts tags=["exercise"]
@@ -266,7 +267,8 @@ check("piece_counts", piece_counts)
 #
 # $$\alpha_0 = 0, \qquad \alpha_j = \log \sum_{i<j} e^{\alpha_i + s_{ij}}, \qquad \alpha_n = \log Z,$$
 #
-# with $s_{ij}$ the score of the piece from $i$ to $j$. Now differentiate $\log Z$ in the score $s$ of a piece. Directly:
+# with $s_{ij}$ the score of the piece from $i$ to $j$. Now differentiate $\log Z$ in the score $s$ of a piece.
+# Directly:
 #
 # $$\frac{\partial \log Z}{\partial s} = \frac1Z \sum_x \frac{\partial e^{\log p(x)}}{\partial s}
 #   = \sum_x \frac{p(x)}{Z}\,\#(\text{piece in } x) = c(\text{piece}).$$
@@ -318,11 +320,12 @@ print(check_gradients((log_z, log_z_backward), s, "nowhere"))
 # backpropagation through the lattice.
 #
 # ### A few rounds
-# A corpus of nine words. To begin with, every string of up to five letters in it is a piece, and its $p$ is its share of all
-# occurrences:
+# A corpus of nine words. To begin with, every string of up to five letters in it is a piece, and its $p$ is its share
+# of all occurrences:
 
 # %%
-corpus = {"no": 9, "now": 6, "here": 6, "where": 4, "nowhere": 2, "he": 5, "her": 3, "hero": 1, "we": 3}
+corpus = {"no": 9, "now": 6, "here": 6, "where": 4, "nowhere": 2, "he": 5, "her": 3, "hero": 1,
+          "we": 3}
 found = Counter()
 for word, times in corpus.items():
     for start in range(len(word)):
@@ -357,25 +360,28 @@ right.set_title("p of the ten likeliest pieces", fontsize=10, loc="left")
 right.legend(frameon=False, fontsize=8.5)
 for axes in (left, right):
     axes.spines[["top", "right"]].set_visible(False)
-picture(figure, "Left: the log-likelihood rises steeply in the first two rounds and is flat after about four. Right: "
-                "eight pieces, all of them words of the corpus, have gained; w and re have lost everything.")
+picture(figure, "Left: the log-likelihood rises steeply in the first two rounds and is flat after "
+        "about four. Right: eight pieces, all of them words of the corpus, have gained; w and "
+        "re have lost everything.")
 
 # %%
 values = [value for value, _ in history]
-print("did it ever fall?", any(after < before for before, after in zip(values, values[1:], strict=False)))
+falls = [after < before for before, after in zip(values, values[1:], strict=False)]
+print("did it ever fall?", any(falls))
 left_over = [piece for piece, share in zip(vocabulary, history[-1][1], strict=True) if share > 1e-3]
-print(f"{len(left_over)} of {len(vocabulary)} pieces have more than 0.001 left:", " ".join(left_over))
+print(f"{len(left_over)} of {len(vocabulary)} pieces have more than 0.001 left:",
+      " ".join(left_over))
 
 # %% [markdown]
 # The eight are the words themselves, all but *nowhere*, which has more than five letters and must be cut. Nobody said
 # what a word is: EM keeps what is often used as a whole, and lets go what is only a part of it. The likelihood never
 # fell; it cannot, that is EM's guarantee.
 #
-# SentencePiece does this with four differences, visible in its `unigram_model_trainer.cc`. It begins with up to a million
-# strings that repeat. A piece with an expected count below 0.5 is dropped. The M step is
-# $\log p = \psi(c) - \psi(\sum c)$ with the digamma function $\psi$, which takes about half a use from every piece: nothing
-# to a frequent one, much to a rare one. And after every two rounds the quarter of the pieces that the likelihood misses
-# least is thrown away, until the vocabulary has the size that was asked for.
+# SentencePiece does this with four differences, visible in its `unigram_model_trainer.cc`. It begins with up to a
+# million strings that repeat. A piece with an expected count below 0.5 is dropped. The M step is
+# $\log p = \psi(c) - \psi(\sum c)$ with the digamma function $\psi$, which takes about half a use from every piece:
+# nothing to a frequent one, much to a rare one. And after every two rounds the quarter of the pieces that the
+# likelihood misses least is thrown away, until the vocabulary has the size that was asked for.
 
 # %%
 from scipy.special import digamma
@@ -386,8 +392,8 @@ for uses in (0.5, 1, 2, 10, 100):
 # %% [markdown]
 # ## Before all that: normalization
 #
-# *Congress*, *congress* and *CONGRESS* would be three pieces. The published ALBERT models are uncased: text is normalized
-# first, by the same rules in training and in use. One class of the package does it:
+# *Congress*, *congress* and *CONGRESS* would be three pieces. The published ALBERT models are uncased: text is
+# normalized first, by the same rules in training and in use. One class of the package does it:
 
 # %%
 print(inspect.getsource(Normalizer.normalize))
@@ -395,9 +401,9 @@ for example in ("  The CONGRESS\tof  1789 ", "naïve cafés", "``quoted''", "ﬁ
     print(f"{example!r:>26} -> {Normalizer().normalize(example)!r}")
 
 # %% [markdown]
-# **NFKD** is one of Unicode's normal forms. It takes characters apart: `é` becomes `e` and a *combining accent*, a character
-# of its own, which is then dropped (`unicodedata.combining` is not 0 for such characters). The K is for *compatibility*:
-# look-alikes such as the ligature `ﬁ` become what they look like.
+# **NFKD** is one of Unicode's normal forms. It takes characters apart: `é` becomes `e` and a *combining accent*, a
+# character of its own, which is then dropped (`unicodedata.combining` is not 0 for such characters). The K is for
+# *compatibility*: look-alikes such as the ligature `ﬁ` become what they look like.
 
 # %%
 import unicodedata
@@ -428,8 +434,8 @@ check("plain_text", plain_text)
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
-    tokenizer = train_tokenizer((sentence for document in documents[::8] for sentence in document), folder,
-                                vocab_size=4000)
+    tokenizer = train_tokenizer((sentence for document in documents[::8] for sentence in document),
+                                folder, vocab_size=4000)
 pieces = tokenizer.convert_ids_to_tokens(list(range(tokenizer.vocab_size)))
 print(*pieces[:13])
 print(*pieces[13:33])
@@ -439,8 +445,8 @@ print(tokenizer.split(sentence))
 print(tokenizer(sentence)["input_ids"])
 
 # %% [markdown]
-# The ids run from frequent to rare. `▁` is the space before a word: `▁he` begins a word, `he` does not. Because the space
-# is a part of the piece, joining the pieces gives the text back:
+# The ids run from frequent to rare. `▁` is the space before a word: `▁he` begins a word, `he` does not. Because the
+# space is a part of the piece, joining the pieces gives the text back:
 
 # %%
 print("".join(tokenizer.split(sentence)).replace("▁", " "))
@@ -463,13 +469,14 @@ axes.set_xlabel("rank of the word (1 = most frequent)", color=MUTED)
 axes.set_title("pieces in a word", fontsize=10, loc="left")
 axes.set_ylim(bottom=0)
 axes.spines[["top", "right"]].set_visible(False)
-picture(figure, "The number of pieces in a word is 1 for the few hundred most frequent words and then rises steadily with "
-                "the rank, to about 4 for the rarest.")
+picture(figure, "The number of pieces in a word is 1 for the few hundred most frequent words and "
+        "then rises steadily with the rank, to about 4 for the rarest.")
 
 # %%
 ids = sum(len(pieces_of[word]) * words[word] for word in pieces_of)
 seen = sum(words[word] for word in pieces_of)
-print(f"on average {ids / seen:.2f} pieces in a running word, {lengths.mean():.2f} in an entry of the dictionary")
+print(f"on average {ids / seen:.2f} pieces in a running word, {lengths.mean():.2f} in an entry of "
+      "the dictionary")
 
 # %% [markdown]
 # ### Our Viterbi and theirs
@@ -514,10 +521,12 @@ def bare(pieces):
 
 differ = [word for word in ours if bare(longest_match.split(word)) != bare(ours[word])]
 print(f"{len(differ) / len(ours):.0%} of the words are cut differently")
-lengths = np.mean([(len(bare(longest_match.split(word))), len(bare(ours[word]))) for word in ours], 0)
+lengths = np.mean([(len(bare(longest_match.split(word))), len(bare(ours[word]))) for word in ours],
+                  0)
 print(f"pieces in a word: longest match {lengths[0]:.3f}, best path {lengths[1]:.3f}")
 for word in ["nowhere", *differ[:10]]:
-    print(f"{word:<16}{' '.join(longest_match.split(word)):<36}{' '.join(best_pieces('▁' + word, learned))}")
+    left, right = longest_match.split(word), best_pieces("▁" + word, learned)
+    print(f"{word:<16}{' '.join(left):<36}{' '.join(right)}")
 
 # %% [markdown]
 # The left column is greedy and the right one weighs. On these pieces the difference is small. The longest match pays
@@ -535,8 +544,8 @@ for text in ("in 1,500 years", "the 30, or more"):
           f"package {' '.join(tokenizer.split(text))}")
 
 # %% [markdown]
-# `▁30,` would be another word than `▁30`: the model would have to learn twice what thirty is. So Google's code divides such a
-# piece again: the number without its comma is cut anew, then comes the comma.
+# `▁30,` would be another word than `▁30`: the model would have to learn twice what thirty is. So Google's code divides
+# such a piece again: the number without its comma is cut anew, then comes the comma.
 #
 # ### Exercise 6
 # Write the rule in its simplest form: in a list of pieces, divide each that ends in a digit and a comma into what
@@ -556,10 +565,10 @@ check("digit_comma", digit_comma)
 # ## What the package does differently, and why
 #
 # * Pieces are found by the SentencePiece library, in C++. Your `viterbi` finds the same, as you saw, but a corpus has
-#   millions of words. Around it stands what the library does not do: normalization, special tokens, and the way back from
-#   a token to a place in your text (`AlbertTokenizer.spans`, which entities and answers need).
-# * The rule of the comma is in `PieceModel`. Google's Python 3 code means to remove the `▁` that cutting a number anew puts
-#   into the middle of a word, but compares `str` with `bytes` and never does. The package does:
+#   millions of words. Around it stands what the library does not do: normalization, special tokens, and the way back
+#   from a token to a place in your text (`AlbertTokenizer.spans`, which entities and answers need).
+# * The rule of the comma is in `PieceModel`. Google's Python 3 code means to remove the `▁` that cutting a number anew
+#   puts into the middle of a word, but compares `str` with `bytes` and never does. The package does:
 
 # %%
 print(inspect.getsource(PieceModel._split_digits_comma))

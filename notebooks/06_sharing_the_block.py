@@ -3,17 +3,18 @@
 #
 # > The default decision for ALBERT is to share all parameters across layers. (Lan et al., section 3.1)
 #
-# You have the parts: linear maps, GELU, LayerNorm, attention. Put together they are **the block**, and a Transformer is the
-# block, many times. BERT gives each time its own weights. ALBERT has *one* block and applies it twelve times: twelve caches on
-# the way up, twelve gradients on the way down, one weight that gets them all.
+# You have the parts: linear maps, GELU, LayerNorm, attention. Put together they are **the block**, and a Transformer is
+# the block, many times. BERT gives each time its own weights. ALBERT has *one* block and applies it twelve times:
+# twelve caches on the way up, twelve gradients on the way down, one weight that gets them all.
 #
-# This notebook builds the block and its backward pass, shows what it means for a weight to be used more than once, measures what
-# each use contributes, and ends with a trick that saves memory without changing a bit.
+# This notebook builds the block and its backward pass, shows what it means for a weight to be used more than once,
+# measures what each use contributes, and ends with a trick that saves memory without changing a bit.
 #
 # You need: notebooks 01, 02, 04 and 05. About 40 minutes.
 
 # %%
 import inspect
+import re
 import tempfile
 from pathlib import Path
 
@@ -48,7 +49,8 @@ np.set_printoptions(precision=2, suppress=True)
 #
 # $$y = \mathrm{norm}\bigl(x + f(x)\bigr), \qquad f = \text{attention, then } f = \text{feed-forward}.$$
 #
-# At the plus sign $x$ arrives by two roads: around $f$ and through it. The chain rule adds up over all roads. With $s = x + f(x)$,
+# At the plus sign $x$ arrives by two roads: around $f$ and through it. The chain rule adds up over all roads. With
+# $s = x + f(x)$,
 #
 # $$\frac{\partial L}{\partial x} = \underbrace{\frac{\partial L}{\partial s}}_{\text{around}}
 #   + \underbrace{\frac{\partial L}{\partial s}\,\frac{\partial f}{\partial x}}_{\text{through } f}
@@ -87,14 +89,14 @@ check("residual_backward", residual_backward)
 
 # %% [markdown]
 # ### What the road around is for
-# Stack 24 feed-forward halves with random weights of their own, and follow a gradient down: with residual and norm, with one of
-# them, with neither.
+# Stack 24 feed-forward halves with random weights of their own, and follow a gradient down: with residual and norm,
+# with one of them, with neither.
 
 # %%
 H, depth = 64, 24
 gain, shift = np.ones(H), np.zeros(H)
-weights = [(rng.standard_normal((H, 4 * H)) / np.sqrt(H), rng.standard_normal((4 * H, H)) / np.sqrt(4 * H))
-           for _ in range(depth)]
+weights = [(rng.standard_normal((H, 4 * H)) / np.sqrt(H),
+            rng.standard_normal((4 * H, H)) / np.sqrt(4 * H)) for _ in range(depth)]
 
 
 def gradient_lengths(residual, norm):
@@ -124,20 +126,21 @@ axes.set_xlabel("layer", color=MUTED)
 axes.set_title("length of the gradient of the layer's input", fontsize=10, loc="left")
 axes.legend(frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
-picture(figure, "Length of the gradient at each of 24 layers, on a logarithmic axis. With residual and norm it is nearly the "
-                "same everywhere, with the norm alone within a small factor. With the residual alone it grows on the way down, and "
-                "with neither it falls by many powers of ten.")
+picture(figure, "Length of the gradient at each of 24 layers, on a logarithmic axis. With residual "
+        "and norm it is nearly the same everywhere, with the norm alone within a small factor. "
+        "With the residual alone it grows on the way down, and with neither it falls by many "
+        "powers of ten.")
 
 # %% [markdown]
-# With neither, every layer multiplies the gradient by about the same factor below 1, and 24 equal factors are a catastrophe. The
-# residual alone makes it a factor above 1. The norm keeps the length. And the residual lets a layer begin as *almost nothing*: with a
-# small $f$, $x + f(x)$ is nearly $x$, and a deep stack begins as a shallow one. You will see below by how few degrees a new layer
-# turns its vectors.
+# With neither, every layer multiplies the gradient by about the same factor below 1, and 24 equal factors are a
+# catastrophe. The residual alone makes it a factor above 1. The norm keeps the length. And the residual lets a layer
+# begin as *almost nothing*: with a small $f$, $x + f(x)$ is nearly $x$, and a deep stack begins as a shallow one. You
+# will see below by how few degrees a new layer turns its vectors.
 #
 # ## The block
 #
-# Here is the feed-forward half as the package has it, and the block's backward pass. Read each backward pass as the forward pass
-# from the last line to the first:
+# Here is the feed-forward half as the package has it, and the block's backward pass. Read each backward pass as the
+# forward pass from the last line to the first:
 
 # %%
 print(inspect.getsource(AlbertFeedForward.forward))
@@ -145,12 +148,13 @@ print(inspect.getsource(AlbertFeedForward.backward))
 print(inspect.getsource(AlbertLayer.backward))
 
 # %% [markdown]
-# The norm comes *after* the sum. BERT and ALBERT have it so (**post-norm**); many later models normalize the input of $f$ instead.
+# The norm comes *after* the sum. BERT and ALBERT have it so (**post-norm**); many later models normalize the input of
+# $f$ instead.
 #
 # ### Exercise 2
-# The whole feed-forward half: $y = \mathrm{norm}(x + \mathrm{gelu}(xW_1 + b_1)W_2 + b_2)$ with gain and shift. You may use
-# everything in `F` (`F.linear`, `F.gelu`, `F.layer_norm(x, gain, shift, 1e-12)` and the `_backward` of each; notebook 02
-# derived the norm's). Compute what you need from the forward pass again.
+# The whole feed-forward half: $y = \mathrm{norm}(x + \mathrm{gelu}(xW_1 + b_1)W_2 + b_2)$ with gain and shift. You may
+# use everything in `F` (`F.linear`, `F.gelu`, `F.layer_norm(x, gain, shift, 1e-12)` and the `_backward` of each;
+# notebook 02 derived the norm's). Compute what you need from the forward pass again.
 
 
 # %% block_backward tags=["exercise"]
@@ -166,9 +170,10 @@ check("block_backward", block_backward)
 # The package's block, with attention, on two sequences of three tokens:
 
 # %%
-config = AlbertConfig(vocab_size=11, embedding_size=4, hidden_size=6, num_attention_heads=2, intermediate_size=10,
-                      num_hidden_layers=3, max_position_embeddings=8, hidden_dropout_prob=0.1,
-                      attention_probs_dropout_prob=0.1, initializer_range=0.4)
+config = AlbertConfig(vocab_size=11, embedding_size=4, hidden_size=6, num_attention_heads=2,
+                      intermediate_size=10, num_hidden_layers=3, max_position_embeddings=8,
+                      hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1,
+                      initializer_range=0.4)
 init = Initializer(get_backend("numpy"), np.float64, seed=0, std=0.4)
 block = AlbertLayer(AlbertAttention(config, init), AlbertFeedForward(config, init))
 report = check_gradients(block, rng.standard_normal((2, 3, 6)), np.zeros((2, 1, 1, 3)))
@@ -177,18 +182,20 @@ print(str(report).splitlines()[-1])
 # %% [markdown]
 # ## One weight, several gradients
 #
-# Now apply something *twice*. The smallest case has one number $w$ and no bends: $y = w \cdot (w \cdot (w \cdot x)) = w^3 x$. You know
-# the answer: $dy/dw = 3w^2x$. Where do three times come from? Give the three uses names of their own:
+# Now apply something *twice*. The smallest case has one number $w$ and no bends:
+# $y = w \cdot (w \cdot (w \cdot x)) = w^3 x$. You know the answer: $dy/dw = 3w^2x$. Where do three times come from?
+# Give the three uses names of their own:
 #
 # $$y = w_3 w_2 w_1 x, \qquad \frac{\partial y}{\partial w_1} = w_3 w_2 x, \quad
 #   \frac{\partial y}{\partial w_2} = w_3 w_1 x, \quad \frac{\partial y}{\partial w_3} = w_2 w_1 x,$$
 #
 # and set all to $w$: three contributions of $w^2 x$. In general, for $L(w_1, \dots, w_n)$ with all $w_l = w$,
 #
-# $$\frac{dL}{dw} = \sum_{l} \frac{\partial L}{\partial w_l}\,\frac{dw_l}{dw} = \sum_{l} \frac{\partial L}{\partial w_l},$$
+# $$\frac{dL}{dw} = \sum_{l} \frac{\partial L}{\partial w_l}\,\frac{dw_l}{dw}
+#   = \sum_{l} \frac{\partial L}{\partial w_l},$$
 #
-# because every $\frac{dw_l}{dw}$ is 1. **A shared weight's gradient is the sum of the gradients that its uses would have as separate
-# weights.** It is a sum, no mean: if $w$ moves, all of them move.
+# because every $\frac{dw_l}{dw}$ is 1. **A shared weight's gradient is the sum of the gradients that its uses would
+# have as separate weights.** It is a sum, no mean: if $w$ moves, all of them move.
 
 # %%
 w, x = 1.5, 2.0
@@ -198,15 +205,16 @@ for _ in range(3):
     y = w * y
 dy, dw = 1.0, 0.0
 for number, x_l in zip((3, 2, 1), reversed(inputs), strict=True):
-    print(f"use {number}: input {x_l:.2f}, what arrives from above {dy:.2f}, contributes {x_l * dy:.2f}")
+    print(f"use {number}: input {x_l:.2f}, what arrives from above {dy:.2f}, contributes "
+          f"{x_l * dy:.2f}")
     dw += x_l * dy
     dy = dy * w
 print(f"together {dw:.2f}; 3 w² x is {3 * w**2 * x:.2f}")
 
 # %% [markdown]
 # ### The version that fails
-# Every use has an input of its *own*. Many a home-made layer keeps its input on itself, and it works until somebody applies the
-# layer twice:
+# Every use has an input of its *own*. Many a home-made layer keeps its input on itself, and it works until somebody
+# applies the layer twice:
 
 
 # %%
@@ -233,15 +241,16 @@ def twice_backward(dy, layer):
     return layer.backward(layer.backward(dy)), layer.dW
 
 
-print(check_gradients((twice, twice_backward), rng.standard_normal((4, 3)), rng.standard_normal((3, 3))))
+print(check_gradients((twice, twice_backward), rng.standard_normal((4, 3)),
+                      rng.standard_normal((3, 3))))
 
 # %% [markdown]
 # This is why in this course `forward` returns a cache. Weights belong to the layer, the memory of a call to the call:
 # *twelve caches, one gradient*.
 #
 # ### Exercise 3
-# Apply $x \leftarrow \tanh(xW)$ `depth` times with the same $W$. Write the backward pass: run forward once and keep what you need, then
-# go down.
+# Apply $x \leftarrow \tanh(xW)$ `depth` times with the same $W$. Write the backward pass: run forward once and keep
+# what you need, then go down.
 
 
 # %% shared_backward tags=["exercise"]
@@ -256,8 +265,8 @@ check("shared_backward", shared_backward)
 # %% [markdown]
 # ## The encoder
 #
-# `applications()` lists the layers in the order in which they are applied; a shared one is listed repeatedly. The way up
-# appends caches, the way down takes them off:
+# `applications()` lists the layers in the order in which they are applied; a shared one is listed repeatedly. The way
+# up appends caches, the way down takes them off:
 
 # %%
 print(inspect.getsource(AlbertEncoder.backward))
@@ -267,15 +276,15 @@ print(len(layers), "applications of", len({id(layer) for layer in layers}), "lay
 
 # %% [markdown]
 # ### Equal to an untied copy
-# What the theorem says can be tested to the last digits. Take a model with shared layers and a second one in which every layer
-# has its own weights, *with the same values*. Both must say the same, and the three separate gradients must add up to the shared
-# one:
+# What the theorem says can be tested to the last digits. Take a model with shared layers and a second one in which
+# every layer has its own weights, *with the same values*. Both must say the same, and the three separate gradients must
+# add up to the shared one:
 
 # %%
 untied = AlbertForPreTraining(config.replace(sharing="none"), dtype=np.float64)
 shared = dict(model.walk())
 for name, parameter in untied.named_parameters().items():
-    original = name if name in shared else "albert.encoder.albert_layer_groups.0" + name[name.index(".albert_layers"):]
+    original = re.sub(r"layer_groups\.\d+", "layer_groups.0", name)
     parameter.data[...] = shared[original].data
 
 batch = {"input_ids": np.array([[2, 5, 4, 7, 3], [2, 9, 9, 4, 3]]),
@@ -289,7 +298,7 @@ for m in (model, untied):
 
 groups = untied.albert.encoder.albert_layer_groups
 for name in ("attention.query.weight", "feed_forward.ffn.weight"):
-    ours = model.named_parameters()[f"albert.encoder.albert_layer_groups.0.albert_layers.0.{name}"].grad
+    ours = shared[f"albert.encoder.albert_layer_groups.0.albert_layers.0.{name}"].grad
     theirs = [group.named_parameters()[f"albert_layers.0.{name}"].grad for group in groups]
     print(f"{name:<26} lengths {[round(float(np.linalg.norm(g)), 4) for g in theirs]}, "
           f"sum minus shared: {np.abs(sum(theirs) - ours).max():.0e}")
@@ -297,29 +306,35 @@ for name in ("attention.query.weight", "feed_forward.ffn.weight"):
 # %% [markdown]
 # ## How much does each application contribute?
 #
-# This can be measured. Take a model of twelve applications, real text, and the function that makes an untied copy as we did
-# (`report.introspection.gradient_of_each_application`). It returns the twelve contributions as the rows of one array.
+# This can be measured. Take a model of twelve applications, real text, and the function that makes an untied copy as we
+# did (`report.introspection.gradient_of_each_application`). It returns the twelve contributions as the rows of one
+# array.
 
 # %%
 documents = list(read_documents("sotu"))[::8]
 with tempfile.TemporaryDirectory() as folder:
-    tokenizer = train_tokenizer((sentence for document in documents for sentence in document), folder, vocab_size=1000)
-    Path(folder, "text.txt").write_text("\n\n".join("\n".join(document) for document in documents), "utf-8")
+    tokenizer = train_tokenizer((sentence for document in documents for sentence in document),
+                                folder, vocab_size=1000)
+    Path(folder, "text.txt").write_text("\n\n".join("\n".join(document) for document in documents),
+                                        "utf-8")
     shards = build_shards(Path(folder, "text.txt"), tokenizer, folder, one_sentence_per_line=True)
     batches = PretrainingBatches(shards, Segments(max_seq_length=48), Masking(), batch_size=16)
     test, *stream = [next(batches)._asdict() for _ in range(121)]
     shares = shards.unigram_counts() / shards.unigram_counts().sum()
 entropy = -(shares[shares > 0] * np.log(shares[shares > 0])).sum()
-print(f"{test['input_ids'].shape} tokens in a batch; a model that ignores context reaches a loss of {entropy:.2f}")
+print(f"{test['input_ids'].shape} tokens in a batch; a model that ignores context reaches a loss "
+      f"of {entropy:.2f}")
 
 # %%
-config = AlbertConfig(vocab_size=1000, embedding_size=32, hidden_size=64, num_hidden_layers=12, num_attention_heads=4,
-                      intermediate_size=256, max_position_embeddings=48, initializer_range=0.05)
+config = AlbertConfig(vocab_size=1000, embedding_size=32, hidden_size=64, num_hidden_layers=12,
+                      num_attention_heads=4, intermediate_size=256, max_position_embeddings=48,
+                      initializer_range=0.05)
 
 
 def new_model(sharing):
     model = AlbertForPreTraining(config.replace(sharing=sharing), seed=0)
-    model.predictions.bias.data[...] = np.log(shares + 1e-6)         # begin by knowing the frequencies
+    # begin by knowing the frequencies
+    model.predictions.bias.data[...] = np.log(shares + 1e-6)
     return model
 
 
@@ -333,25 +348,27 @@ parts = gradient_of_each_application(model, test).astype(np.float64)     # [12, 
 lengths = np.linalg.norm(parts, axis=1)
 print("contributions", parts.shape)
 print("their lengths", lengths)
-print(f"length of their sum {np.linalg.norm(parts.sum(0)):.2f}; if all pointed the same way {lengths.sum():.2f}; "
+print(f"length of their sum {np.linalg.norm(parts.sum(0)):.2f}; if all pointed the same way "
+      f"{lengths.sum():.2f}; "
       f"if they were perpendicular {np.sqrt((lengths**2).sum()):.2f}")
 print("cosines of the first with the others", cosines(parts)[0])
 
 # %% [markdown]
-# Before any training the contributions are of similar length, the first a little longer, and they *agree*: neighbours nearly
-# point the same way, and the cosine falls with the distance. The sum is almost as long as it could be, several times as long
-# as one contribution. (A shared layer's gradient is longer than an unshared one's for this reason alone. Clipping and Adam
-# make up for it: notebook 08.)
+# Before any training the contributions are of similar length, the first a little longer, and they *agree*: neighbours
+# nearly point the same way, and the cosine falls with the distance. The sum is almost as long as it could be, several
+# times as long as one contribution. (A shared layer's gradient is longer than an unshared one's for this reason alone.
+# Clipping and Adam make up for it: notebook 08.)
 #
 # ### 120 steps later
-# Now train for a short while and look again. Beside the gradients, look at what happens to the vectors themselves: by what
-# **angle** does each application turn a token's vector? The paper has that measurement in its Figure 1. For comparison, the same
-# with twelve layers of their own.
+# Now train for a short while and look again. Beside the gradients, look at what happens to the vectors themselves: by
+# what **angle** does each application turn a token's vector? The paper has that measurement in its Figure 1. For
+# comparison, the same with twelve layers of their own.
 
 
 # %%
 def unit_vectors(model):
-    """The vectors of all real tokens, scaled to length 1: before the first application and after each. L+1 of [n, H]"""
+    """The vectors of all real tokens, scaled to length 1: before the first application and after
+    each. L+1 of [n, H]"""
     states = model(test["input_ids"], test["attention_mask"], test["token_type_ids"],
                    output_hidden_states=True).hidden_states
     real = test["attention_mask"] == 1
@@ -360,10 +377,13 @@ def unit_vectors(model):
 
 def report(name, model):
     unit = unit_vectors(model)
-    turned = [np.degrees(np.arccos(np.clip((a * b).sum(-1), -1, 1))).mean() for a, b in zip(unit, unit[1:], strict=False)]
-    print(f"{name:<25} loss {model(**test).masked_lm_loss:.2f}, degrees by application", np.array(turned).round(1))
+    cosine = [(a * b).sum(-1) for a, b in zip(unit, unit[1:], strict=False)]
+    turned = [np.degrees(np.arccos(np.clip(c, -1, 1))).mean() for c in cosine]
+    print(f"{name:<25} loss {model(**test).masked_lm_loss:.2f}, degrees by application",
+          np.array(turned).round(1))
     alike = [np.linalg.norm(u.mean(0))**2 for u in (unit[0], unit[-1])]     # the mean of all u·v
-    print(f"{'':<25} cosine of two tokens, on average: {alike[0]:.2f} at the bottom, {alike[1]:.2f} at the top")
+    print(f"{'':<25} cosine of two tokens, on average: {alike[0]:.2f} at the bottom, "
+          f"{alike[1]:.2f} at the top")
     return turned
 
 
@@ -388,11 +408,14 @@ turned["not shared, after 120 steps"] = report("not shared, after 120", untied)
 # %%
 figure = new_figure(8, 3.6)
 names = [str(i + 1) for i in range(12)]
-for axes, (title, contributions) in zip(figure.subplots(1, 2), (("before", parts), ("after 120 steps", parts_after)), strict=True):
+for axes, (title, contributions) in zip(figure.subplots(1, 2),
+                                        (("before", parts), ("after 120 steps", parts_after)),
+                                        strict=True):
     image = heatmap(axes, cosines(contributions), names, names, title, diverging=True)
 figure.colorbar(image, ax=figure.axes, shrink=0.7)
-picture(figure, "Two maps of the cosines between the twelve contributions. Before training, red fades with the distance from "
-                "the diagonal, from 1 to about 0.2. After 120 steps it still does, less evenly.")
+picture(figure, "Two maps of the cosines between the twelve contributions. Before training, red "
+        "fades with the distance from the diagonal, from 1 to about 0.2. After 120 steps it "
+        "still does, less evenly.")
 
 # %%
 figure = new_figure(7, 3)
@@ -404,39 +427,43 @@ axes.set_title("angle between input and output (degrees)", fontsize=10, loc="lef
 axes.set_ylim(bottom=0)
 axes.legend(frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
-picture(figure, "Degrees by which each application turns the vectors. Shared, before training: about ten and less. Shared, after "
-                "120 steps: a large turn at the first application, then quickly towards 0. Not shared: moderate turns in "
-                "every layer.")
+picture(figure, "Degrees by which each application turns the vectors. Shared, before training: "
+        "about ten and less. Shared, after 120 steps: a large turn at the first application, "
+        "then quickly towards 0. Not shared: moderate turns in every layer.")
 
 # %% [markdown]
-# This is worth a thought. **One map applied over and over is a dynamical system**, and this one has run into a *fixed point*: after
-# four or five applications the vectors do not turn any more. Twelve layers with weights of their own go on turning them to the end.
-# Still, the contributions to the gradient are not the same: the later applications have the same input, but what arrives from
-# above is different for each.
+# This is worth a thought. **One map applied over and over is a dynamical system**, and this one has run into a *fixed
+# point*: after four or five applications the vectors do not turn any more. Twelve layers with weights of their own go
+# on turning them to the end. Still, the contributions to the gradient are not the same: the later applications have the
+# same input, but what arrives from above is different for each.
 #
-# The other numbers say what state that is. In both models the vectors of all tokens have become alike at the top, and the loss is that
-# of a model that knows word frequencies and nothing else. You see the beginning of a training, and not its end. A trained ALBERT
-# leaves this state. The paper measured that the transitions "are much smoother for ALBERT than for BERT", but "they nevertheless do
-# not converge to 0 even after 24 layers" (section 3.1). Notebook 09 trains a model that learns; repeat the measurement there.
+# The other numbers say what state that is. In both models the vectors of all tokens have become alike at the top, and
+# the loss is that of a model that knows word frequencies and nothing else. You see the beginning of a training, and not
+# its end. A trained ALBERT leaves this state. The paper measured that the transitions "are much smoother for ALBERT
+# than for BERT", but "they nevertheless do not converge to 0 even after 24 layers" (section 3.1). Notebook 09 trains a
+# model that learns; repeat the measurement there.
 #
 # ## What is shared: four ways
 #
-# > There are multiple ways to share parameters, e.g., only sharing feed-forward network (FFN) parameters across layers, or only
-# > sharing attention parameters. (section 3.1)
+# > There are multiple ways to share parameters, e.g., only sharing feed-forward network (FFN) parameters across layers,
+# > or only sharing attention parameters. (section 3.1)
 #
-# To share a half means to pass the *same object*. Here is what each way stores, for ALBERT-base with $E = 128$, and the average
-# scores of the paper's Table 4:
+# To share a half means to pass the *same object*. Here is what each way stores, for ALBERT-base with $E = 128$, and the
+# average scores of the paper's Table 4:
 
 # %%
-averages = {"all": 80.1, "attention": 81.7, "feed-forward": 80.2, "nothing": 81.6}       # paper, Table 4, Avg
+# paper, Table 4, Avg
+averages = {"all": 80.1, "attention": 81.7, "feed-forward": 80.2, "nothing": 81.6}
 for row in TABLES["Table 4: sharing (ALBERT-base)"][4:]:
     shared_part = row.model.split(", ")[1]
     pooled = exact_counts(row.config)[1]
-    small = AlbertEncoder(AlbertConfig(vocab_size=5, embedding_size=4, hidden_size=4, num_attention_heads=2,
-                                       intermediate_size=8, num_hidden_layers=12, sharing=row.config.sharing), init)
-    halves = [{id(getattr(layer, half)) for layer in small.applications()} for half in ("attention", "feed_forward")]
-    print(f"shared: {shared_part:<13} {len(halves[0]):>2} attentions, {len(halves[1]):>2} feed-forward networks,"
-          f"{pooled:>12,} parameters with pooler, Avg {averages[shared_part]}")
+    small = AlbertEncoder(AlbertConfig(vocab_size=5, embedding_size=4, hidden_size=4,
+                                       num_attention_heads=2, intermediate_size=8,
+                                       num_hidden_layers=12, sharing=row.config.sharing), init)
+    halves = [{id(getattr(layer, half)) for layer in small.applications()}
+              for half in ("attention", "feed_forward")]
+    print(f"shared: {shared_part:<13} {len(halves[0]):>2} attentions, {len(halves[1]):>2} "
+          f"feed-forward networks,{pooled:>12,} parameters, Avg {averages[shared_part]}")
 
 # %% [markdown]
 # > most of the performance drop appears to come from sharing the FFN-layer parameters (section 4.5)
@@ -444,9 +471,9 @@ for row in TABLES["Table 4: sharing (ALBERT-base)"][4:]:
 # Sharing attention alone costs nothing here, but it saves little: most of a block is its feed-forward network.
 #
 # ### Exercise 4
-# In ALBERT-base ($H = 768$, $F = 3072$, 12 layers) only attention is shared. How many parameters do the twelve layers have together,
-# without embeddings and pooler? An attention half has four maps $H \times H$ with biases and a norm (gain and shift), a
-# feed-forward half two maps with biases and a norm.
+# In ALBERT-base ($H = 768$, $F = 3072$, 12 layers) only attention is shared. How many parameters do the twelve layers
+# have together, without embeddings and pooler? An attention half has four maps $H \times H$ with biases and a norm
+# (gain and shift), a feed-forward half two maps with biases and a norm.
 
 # %% shared_attention_parameters tags=["exercise"]
 shared_attention_parameters = ...
@@ -456,12 +483,12 @@ check("shared_attention_parameters", shared_attention_parameters)
 
 # %% [markdown]
 # ### Groups
-# Between one layer and twelve there are groups: $G$ sets of weights, each for a run of neighbouring layers. Layer $i$ (from 0) belongs
-# to group $\lfloor i\,G/L \rfloor$. Twelve layers in three groups: 0 0 0 0 1 1 1 1 2 2 2 2.
+# Between one layer and twelve there are groups: $G$ sets of weights, each for a run of neighbouring layers. Layer $i$
+# (from 0) belongs to group $\lfloor i\,G/L \rfloor$. Twelve layers in three groups: 0 0 0 0 1 1 1 1 2 2 2 2.
 #
 # ### Exercise 5
-# Write it. There is a trap: reference codes compute $i / L \cdot G$ in floating point and round down, and for some $L$ that puts a
-# layer into the wrong group. Stay with whole numbers.
+# Write it. There is a trap: reference codes compute $i / L \cdot G$ in floating point and round down, and for some $L$
+# that puts a layer into the wrong group. Stay with whole numbers.
 
 
 # %% group_of_layer tags=["exercise"]
@@ -476,8 +503,8 @@ check("group_of_layer", group_of_layer)
 # %% [markdown]
 # ## What sharing does not save, and what does
 #
-# Parameters are shared. Computation is not: twelve applications are twelve applications. Nor is the memory of the caches. A
-# training step of ALBERT-base on 8 sequences of 512 tokens:
+# Parameters are shared. Computation is not: twelve applications are twelve applications. Nor is the memory of the
+# caches. A training step of ALBERT-base on 8 sequences of 512 tokens:
 
 # %%
 base = TABLES["Table 1: the models"][2].config
@@ -487,8 +514,8 @@ for name, config_ in (("one block, shared", base), ("twelve blocks", unshared)):
           f"caches {8 * activation_bytes(config_, 512, 77) / 1e9:.2f} GB")
 
 # %% [markdown]
-# **Gradient checkpointing** (Chen et al. 2016) saves those. Keep of each application only its *input*; when the way down reaches it, run
-# its forward pass again, use the cache, throw it away. Only one full cache exists at a time:
+# **Gradient checkpointing** (Chen et al. 2016) saves those. Keep of each application only its *input*; when the way
+# down reaches it, run its forward pass again, use the cache, throw it away. Only one full cache exists at a time:
 
 # %%
 kept = 8 * activation_bytes(base, 512, 77) / 1e9
@@ -498,25 +525,29 @@ print(f"caches {kept:.2f} GB, recomputed {recomputed:.2f} GB: {kept / recomputed
 figure = new_figure(6, 2.8)
 axes = figure.subplots()
 depths = [1, 3, 6, 12, 24]
-for recompute, colour, name in ((False, BLUE, "keep every cache"), (True, ORANGE, "keep inputs, recompute")):
-    axes.plot(depths, [8 * activation_bytes(base.replace(num_hidden_layers=n), 512, 77, recompute) / 1e9 for n in depths],
+for recompute, colour, name in ((False, BLUE, "keep every cache"),
+                                (True, ORANGE, "keep inputs, recompute")):
+    deeper = [base.replace(num_hidden_layers=n) for n in depths]
+    axes.plot(depths, [8 * activation_bytes(model, 512, 77, recompute) / 1e9 for model in deeper],
               color=colour, marker="o", label=name)
 axes.set_xlabel("applications of the block", color=MUTED)
 axes.set_title("memory of the caches (GB)", fontsize=10, loc="left")
 axes.set_xticks(depths)
 axes.legend(frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
-picture(figure, "Memory against the number of applications. Keeping every cache rises steeply in a straight line; keeping "
-                "inputs and recomputing rises so slowly that it is nearly flat.")
+picture(figure, "Memory against the number of applications. Keeping every cache rises steeply in a "
+        "straight line; keeping inputs and recomputing rises so slowly that it is nearly flat.")
 
 # %% [markdown]
-# Dropout seems to spoil it: run again, it would drop other elements, and the gradient would belong to another network. So each
-# application draws a *seed*, and the seed is kept with the input. Then the second run is the first one to the last bit:
+# Dropout seems to spoil it: run again, it would drop other elements, and the gradient would belong to another network.
+# So each application draws a *seed*, and the seed is kept with the input. Then the second run is the first one to the
+# last bit:
 
 # %%
 results = {}
 for checkpointing in (False, True):
-    small = AlbertForPreTraining(config.replace(hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1,
+    small = AlbertForPreTraining(config.replace(hidden_dropout_prob=0.1,
+                                                attention_probs_dropout_prob=0.1,
                                                 gradient_checkpointing=checkpointing), seed=0)
     out, cache = small.forward(**test, rng=np.random.default_rng(5))
     small.backward(cache)
@@ -526,8 +557,8 @@ print("all", len(results[True]), "gradients have the same bits:",
 
 # %% [markdown]
 # ### Exercise 6
-# What is the price? Count the matrix products: a map $y = xW$ has one on the way up, and two on the way down ($dx$ and $dW$).
-# By what factor does the arithmetic of a training step grow when every application's forward pass is run twice?
+# What is the price? Count the matrix products: a map $y = xW$ has one on the way up, and two on the way down ($dx$ and
+# $dW$). By what factor does the arithmetic of a training step grow when every application's forward pass is run twice?
 
 # %% recomputing_cost tags=["exercise"]
 recomputing_cost = ...
@@ -538,11 +569,12 @@ check("recomputing_cost", recomputing_cost)
 # %% [markdown]
 # ## What the package does differently, and why
 #
-# * The last application works for fewer tokens: in training only the hidden words and `[CLS]` are asked for, so the last layer
-#   computes their rows alone (the argument `rows`). The memory figures above count that.
-# * `AlbertLayer` is two halves and not one piece, because sharing one half (Table 4) is then nothing but passing the same object.
-# * Dropout before the sum is where Google has it. The PyTorch port of Hugging Face builds the one after the feed-forward network
-#   and never calls it; `dropout_sites` chooses.
+# * The last application works for fewer tokens: in training only the hidden words and `[CLS]` are asked for, so the
+#   last layer computes their rows alone (the argument `rows`). The memory figures above count that.
+# * `AlbertLayer` is two halves and not one piece, because sharing one half (Table 4) is then nothing but passing the
+#   same object.
+# * Dropout before the sum is where Google has it. The PyTorch port of Hugging Face builds the one after the
+#   feed-forward network and never calls it; `dropout_sites` chooses.
 # * With `inner_group_num` an application can run several different blocks in a row. No published model uses it.
 #
 # **Next:** a model that can be trained needs something to be trained on. Notebook 07 hides words and swaps sentences.

@@ -177,12 +177,11 @@ picture(figure, "Disagreement against step size. In float32 both gradients come 
                 "while the wrong one is a flat floor at 1e-3.")
 
 # %% [markdown]
-# In float32 four digits or so agree, at a lucky step, and at another lucky step the wrong gradient agrees nearly as
-# well. In float64 there is an empty space of several orders of magnitude between the two, and the tolerance $10^{-6}$
-# stands in it.
-# `check_gradients` therefore converts everything to float64 first. (Learners lose hours to this: in
-# `pytorch/pytorch#5351` a correct linear layer "fails" its check, and the answer is "You're running grad checks with
-# single precision.")
+# In float32 the right gradient agrees to four digits, at one lucky step; the wrong one, at another, to three. You
+# have one step and one number: which of the two do you have? In float64 there is an empty space of several orders
+# of magnitude between the two, and the tolerance $10^{-6}$ stands in it. `check_gradients` therefore converts
+# everything to float64 first. (Learners lose hours to this: in `pytorch/pytorch#5351` a correct linear layer
+# "fails" its check, and the answer is "You're running grad checks with single precision.")
 #
 # Note the second lesson: a wrong gradient is a **floor**. No step makes it go away. When a
 # direction disagrees, the checker tries other steps before it says "wrong".
@@ -247,8 +246,8 @@ print(check_gradients((F.softmax, softmax_backward), x))
 # every row what is missing is a multiple of the output.
 #
 # ### Specimen 3: the gain outside
-# A wrong layer norm that passes many a test. It is right as long as every $\gamma$ is 1, and so it is right at the start of
-# every training and in every test with a fresh layer.
+# A wrong layer norm that passes many a test. It is right as long as every $\gamma$ is 1, and so it is right at the
+# start of every training and in every test with a fresh layer.
 
 
 # %%

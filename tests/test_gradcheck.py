@@ -6,6 +6,8 @@ sequences of T = 5 tokens, H = 6 in N = 2 heads of D = 3, and F = 7.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tiny
@@ -577,3 +579,18 @@ def test_embeddings_take_no_gradient_for_ids():
     layer = AlbertEmbeddings(CONFIG, init())
     report = check_gradients(layer, [[1, 2, 2], [1, 0, 3]], [[0, 1, 1], [0, 0, 1]], [[0, 1, 2]])
     assert report.ok and not any(row.name.startswith("input") for row in report.rows), report
+
+
+def test_a_guess_that_the_layer_cannot_take_is_no_guess() -> None:
+    """Of a batch of one, for instance, where the first axis was that of a table."""
+    def lookup(table: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, Any]:
+        return table[ids], (table, ids)
+
+    def lookup_backward(dy: np.ndarray, cache: Any) -> np.ndarray:
+        table, ids = cache
+        d_table = np.zeros_like(table)
+        d_table[ids] += dy                      # an id that comes twice is added once
+        return d_table
+
+    report = check_gradients((lookup, lookup_backward), np.ones((3, 2)), np.array([2, 2, 1]))
+    assert not report.ok and not report["input table"].ok

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tinyalbert import AlbertConfig, AlbertModel
 from tinyalbert.fast import parallel
 
 try:
@@ -231,3 +232,37 @@ def test_numba_disabled() -> None:
     run = subprocess.run([sys.executable, "-c", "import tinyalbert.fast.amx"], text=True,
                          env=os.environ | {"NUMBA_DISABLE_JIT": "1"}, capture_output=True)
     assert "ImportError" in run.stderr and "Numba is disabled" in run.stderr
+
+
+def test_what_nobody_may_write_to_is_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()                          # also for what is small otherwise
+    a, b = normal(0, 48, 256), normal(1, 256, 128)
+    packings = []
+    monkeypatch.setattr(amx, "packed", lambda x, pack=amx.packed: packings.append(1) or pack(x))
+    expected = amx.matmul(a, b)
+    assert not packings                         # it may change at any time
+    b.flags.writeable = False
+    for _ in range(3):
+        assert_accurate(amx.matmul(a, b), a, b)
+    assert len(packings) == 1 and len(amx._ready) >= 1
+    np.testing.assert_allclose(amx.matmul(a, b), expected, rtol=1e-4, atol=1e-4)
+    kept = len(amx._ready)
+    del b
+    assert len(amx._ready) == kept - 1          # as long as it lives
+
+
+def test_a_frozen_model_answers_as_before() -> None:
+    config = AlbertConfig(vocab_size=40, embedding_size=128, hidden_size=128, num_hidden_layers=2,
+                          num_attention_heads=2, intermediate_size=256)
+    model = AlbertModel(config)
+    ids = np.random.default_rng(0).integers(0, 40, (2, 20))
+    before = model(ids).last_hidden_state
+    model.freeze()
+    np.testing.assert_allclose(model(ids).last_hidden_state, before, rtol=1e-4, atol=2e-5)
+    with pytest.raises(ValueError, match="read-only"):
+        model.embeddings.word_embeddings.weight.data[0] = 1
+    model.load_state_dict({name: 2 * array for name, array in model.state_dict().items()})
+    doubled = AlbertModel(config)
+    doubled.load_state_dict(model.state_dict())
+    np.testing.assert_allclose(model(ids).last_hidden_state, doubled(ids).last_hidden_state,
+                               rtol=1e-4, atol=2e-5)

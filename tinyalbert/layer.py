@@ -40,6 +40,11 @@ class Parameter:
     def grad(self, value: Array) -> None:
         self._grad = value
 
+    def freeze(self) -> None:
+        """Make it an error to write to the array, where the library knows how."""
+        if isinstance(self.data, np.ndarray):
+            self.data.flags.writeable = False
+
     def __repr__(self) -> str:
         return f"Parameter{tuple(self.data.shape)}"
 

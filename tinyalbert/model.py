@@ -60,8 +60,13 @@ class AlbertModel(PreTrainedModel):
 
     def freeze(self) -> None:
         """From now on only the pooler and what is on top of it get gradients: a backward pass ends
-        there and costs next to nothing."""
+        there and costs next to nothing. The weights can no longer be written to, so that they can
+        be brought once into the order in which they are read fastest, where that helps: answers
+        come sooner, and the weights take up to two and a half times their memory."""
         self.frozen = True
+        for part in (self.embeddings, self.encoder):
+            for parameter in part.named_parameters().values():
+                parameter.freeze()
 
     def forward(self, input_ids: Any = None, attention_mask: Any = None, token_type_ids: Any = None,
                 position_ids: Any = None, inputs_embeds: Any = None, *, tokens: Any = None,

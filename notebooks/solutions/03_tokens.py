@@ -35,7 +35,8 @@ def wordpiece(word, vocabulary):
     pieces, start = [], 0
     while start < len(word):
         prefix = "##" if start else ""
-        stops = [stop for stop in range(len(word), start, -1) if prefix + word[start:stop] in vocabulary]
+        stops = [stop for stop in range(len(word), start, -1)
+                 if prefix + word[start:stop] in vocabulary]
         if not stops:
             return ["[UNK]"]
         pieces.append(prefix + word[start:stops[0]])
@@ -52,8 +53,8 @@ def piece_counts(word, scores):
     paths = segmentations(word, scores)
     weights = np.exp([sum(scores[piece] for piece in path) for path in paths])
     weights /= weights.sum()
-    return np.array([sum(weight * path.count(piece) for path, weight in zip(paths, weights))
-                     for piece in scores])
+    return np.array([sum(weight * path.count(piece)
+                         for path, weight in zip(paths, weights, strict=True)) for piece in scores])
 
 
 # %% [markdown]

@@ -37,13 +37,13 @@ def factorized_backward(dy, W, M, b, ids):
 
 
 # %% [markdown]
-# **5.** A sum hands `dy` to each table. Two are scattered by their ids; the positions are the same for every sequence, so
-# the sum over the batch is all there is to add. Rows beyond the text get 0.
+# **5.** A sum hands `dy` to each table. Two are scattered by their ids; the positions are the same for every sequence,
+# so the sum over the batch is all there is to add. Rows beyond the text get 0.
 
 
 # %% three_tables_backward
 def three_tables_backward(dy, words, positions, types, ids, type_ids):
-    d_words, d_positions, d_types = np.zeros_like(words), np.zeros_like(positions), np.zeros_like(types)
+    d_words, d_positions, d_types = map(np.zeros_like, (words, positions, types))
     np.add.at(d_words, ids, dy)
     d_positions[:ids.shape[1]] = dy.sum(0)
     np.add.at(d_types, type_ids, dy)
@@ -51,7 +51,8 @@ def three_tables_backward(dy, words, positions, types, ids, type_ids):
 
 
 # %% [markdown]
-# **6.** From the last line to the first: the decoder's share of $dW$, then through tanh and $A$, then the lookup's share on top.
+# **6.** From the last line to the first: the decoder's share of $dW$, then through tanh and $A$, then the lookup's
+# share on top.
 
 
 # %% tied_backward

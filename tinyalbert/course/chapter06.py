@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -101,19 +102,19 @@ EXERCISES = [
             lambda dy, x, W: of_the_residual(dy, x, W, 0.5, 0.5),
     }),
     backward("block_backward", feed_forward_block, blocks, mistakes={
-        "dx lacks the residual's share": lambda *args: of_the_block(*args, around="nothing"),
+        "dx lacks the residual's share": partial(of_the_block, around="nothing"),
         "the residual joins before the norm, so its share is what comes out of the norm's backward "
-        "pass, not dy": lambda *args: of_the_block(*args, around="dy"),
+        "pass, not dy": partial(of_the_block, around="dy"),
     }),
     backward("shared_backward", repeated, stacks, constants=1, mistakes={
         "only the last application's share of dW is left: += instead of =, at each of them":
-            lambda *args: of_the_stack(*args, keep="top"),
+            partial(of_the_stack, keep="top"),
         "only the first application's share of dW is left: it was overwritten on the way down":
-            lambda *args: of_the_stack(*args, keep="bottom"),
+            partial(of_the_stack, keep="bottom"),
         "the applications' shares of dW are averaged; they add up":
-            lambda *args: of_the_stack(*args, keep="mean"),
+            partial(of_the_stack, keep="mean"),
         "every application is given the last one's input; each had its own, so keep them all":
-            lambda *args: of_the_stack(*args, keep="last input"),
+            partial(of_the_stack, keep="last input"),
     }),
     function("group_of_layer", group_of_layer,
              lambda rng: iter([(12, 1), (12, 3), (12, 12), (22, 22), (7, 3), (24, 4)]), mistakes={

@@ -18,6 +18,7 @@ number is infinite, nan or extreme: see SMALLEST.
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from weakref import finalize
 
 import numpy as np
 
@@ -46,6 +47,7 @@ def matmul(a: Array, b: Array | Packed, out: Array | None = None) -> Array:
     """a @ b for matrices [M, K] and [K, N] of any strides. A b that does not change, as a weight
     that is not trained, can be `packed` once: the unit then pays from 16 rows of a on."""
     matrix = b.matrix if isinstance(b, Packed) else b
+    b = ready(b) if matrix is b else b
     if not (fits(a, matrix, out) and worth_it(a, matrix, ready=b is not matrix)):
         return np.matmul(a, matrix, out=out)
     b = b if isinstance(b, Packed) else packed(b)
@@ -82,6 +84,21 @@ def packed(b: Array) -> Packed:
     for_blocks(panels.shape[1], len(panels) * STEP, lambda s: sizes.append(
         pack(x, not turned, turned, 0, 0, panels, s.start, s.stop)))
     return Packed(b, panels, usual(sizes))
+
+
+_ready: dict[int, tuple[Array, bool]] = {}
+
+
+def ready(b: Array) -> Array | Packed:
+    """What nobody may write to, as a frozen model's weights, is packed once and kept as long as it
+    lives; any other matrix is returned as it is."""
+    if b.flags.writeable or not b.flags.owndata or b.ndim != 2 or b.dtype != np.float32:
+        return b
+    key = id(b)
+    if key not in _ready:
+        _ready[key] = packed(b)[1:]
+        finalize(b, _ready.pop, key, None)
+    return Packed(b, *_ready[key])
 
 
 def fits(a: Array, b: Array, out: Array | None) -> bool:

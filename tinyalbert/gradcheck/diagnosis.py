@@ -37,7 +37,15 @@ def diagnose(e: Experiment, row: Row) -> Row:
         return replace(row, cause="Not a number, or infinite")
     case = Case.of(e, row.name, ours)
     return replace(row, error=case.error, where=where(case),
-                   cause=next(filter(None, (guess(case) for guess in HYPOTHESES)), ""))
+                   cause=next(filter(None, (tried(guess, case) for guess in HYPOTHESES)), ""))
+
+
+def tried(guess: Callable[[Case], str], case: Case) -> str:
+    """A guess may change what goes in to something that the layer cannot take: not that, then."""
+    try:
+        return guess(case)
+    except (IndexError, ValueError):
+        return ""
 
 
 # --- numbers
