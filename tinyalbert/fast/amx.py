@@ -17,6 +17,7 @@ number is infinite, nan or extreme: see SMALLEST.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 from weakref import finalize
 
@@ -56,23 +57,28 @@ def matmul(a: Array, b: Array | Packed, out: Array | None = None) -> Array:
     sizes: list[Any] = [0]
 
     def block(rows: slice, columns: slice) -> None:                         # of panels
+        room = empty_panels(GROUP, min(DEPTH, b.panels.shape[1]))
         for first in range(rows.start, rows.stop, GROUP):
             for depth in range(0, b.panels.shape[1], DEPTH):
-                chunks = min(DEPTH, b.panels.shape[1] - depth)
-                panels = empty_panels(min(GROUP, rows.stop - first), chunks)
+                shape = min(GROUP, rows.stop - first), min(DEPTH, b.panels.shape[1] - depth)
+                panels = room.ravel()[:math.prod(shape) * STEP // 4].reshape(*shape, STEP // 4)
                 sizes.append(pack(x, turned, turned, PANEL * first, CHUNK * depth, panels, 0,
-                                  chunks))
+                                  shape[1]))
                 multiply(panels, b.panels, depth, columns.start, columns.stop, product,
                          PANEL * first, SHAPES)
 
-    rows, columns = up(len(a), PANEL), len(b.panels)
-    parts = num_threads()
-    if up(rows, GROUP) >= parts:
-        for_blocks(up(rows, GROUP), LARGE, lambda s: block(
-            slice(s.start * GROUP, min(s.stop * GROUP, rows)), slice(0, columns)))
-    else:
-        for_blocks(parts, LARGE, lambda s: block(
-            slice(0, rows), slice(columns * s.start // parts, columns * s.stop // parts)))
+    rows, columns, parts = up(len(a), PANEL), len(b.panels), num_threads()
+    groups = up(rows, GROUP)
+
+    def part(s: slice) -> None:                 # of the rows, or of the columns where rows are few
+        if groups >= parts:
+            first, last = (GROUP * (groups * i // parts) for i in (s.start, s.stop))
+            block(slice(first, min(last, rows)), slice(0, columns))
+        else:
+            first, last = (columns * i // parts for i in (s.start, s.stop))
+            block(slice(0, rows), slice(first, last))
+
+    for_blocks(parts, LARGE, part)
     return product if b.usual and usual(sizes) else np.matmul(a, matrix, out=product)
 
 

@@ -84,7 +84,8 @@ def pipeline(task: str, model: PreTrainedModel | str | Path,
             kind, learned = kind(model)
             options = learned | options
         model, tokenizer = load(model, kind, tokenizer, backend=backend)
-        getattr(model, "albert", model).freeze()        # it is asked, and no longer taught
+        encoder: Any = getattr(model, "albert", model)
+        encoder.freeze()                                # it is asked, and no longer taught
     elif tokenizer is None:
         raise InputError("a model does not know its tokenizer: pass tokenizer= too")
     return Pipeline(task, model, tokenizer, **options)
