@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "notebooks/README.md")),
+             *sorted((ROOT / "docs").glob("*.md"))]
 PAPER = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8").split("\n## ")[0]
 ROWS = [[cell.strip() for cell in line.strip("|").split("|")]
         for line in PAPER.splitlines() if line.startswith("| ")][1:]
@@ -42,7 +43,7 @@ def test_the_map_of_the_paper(row: list[str]) -> None:
     assert "not here" in code or (code and tests and notebooks)
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_links_within_the_repository(document: Path) -> None:
     text = document.read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
@@ -50,7 +51,7 @@ def test_links_within_the_repository(document: Path) -> None:
             assert (document.parent / target).exists(), target
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_files_that_are_named(document: Path) -> None:
     """`benchmarks/x.py`, `tests/x.py`, `tinyalbert/x.py`, `docs/x.md`"""
     for name in re.findall(r"`((?:benchmarks|tests|tinyalbert|docs|notebooks)/[\w./]+)`",
