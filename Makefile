@@ -30,7 +30,7 @@ notebooks: .venv/dev  ## run all notebooks anew, from their sources
 	$(BIN)/python notebooks/build.py
 
 test-notebooks: .venv/dev  ## as a student who has solved every exercise
-	OPENBLAS_NUM_THREADS=2 $(BIN)/python notebooks/build.py --solved
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python notebooks/build.py --solved
 
 site: .venv/site  ## the course, the guides and the reference as pages, in docs/_build/html
 	$(BIN)/python -m sphinx -q -W -j auto docs docs/_build/html

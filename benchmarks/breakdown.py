@@ -29,7 +29,8 @@ from tinyalbert.fast import cpu
 from tinyalbert.fast.parallel import for_blocks
 
 OPERATIONS = ("linear", "linear_backward", "attend", "attend_backward", "gelu_new",
-              "gelu_new_backward", "gelu", "gelu_backward", "layer_norm", "layer_norm_backward",
+              "gelu_new_backward", "gelu", "gelu_backward", "layer_norm", "add_norm",
+              "layer_norm_backward",
               "cross_entropy", "adam_step")
 REST = "everything else"
 
