@@ -5,14 +5,17 @@ MathML, which browsers draw themselves: no script and nothing from the network.
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+from base64 import b64decode
+from hashlib import sha256
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import jupytext
-from docutils.nodes import SkipNode
+from docutils import nodes
 from latex2mathml.converter import convert as latex_to_mathml
 
 import tinyalbert
@@ -36,7 +39,6 @@ html_theme_options = {"navigation_with_keys": True}
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"           # the notebooks are committed executed
-nb_render_image_options = {"align": "left"}
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_type_aliases = {"Array": "Array", "AnyConfig": "AnyConfig"}
@@ -78,6 +80,21 @@ def make_pages() -> None:
         (HERE / "api" / f"{page}.md").write_text(f"# {page.capitalize()}\n\n{text}\n")
 
 
+def describe(app: Any, doctree: Any) -> None:
+    """Pictures of notebooks get their alternative texts: their files are named by their content."""
+    alts = {}
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                alt = output.get("metadata", {}).get("image/png", {}).get("alt")
+                if alt:
+                    png = b64decode("".join(output["data"]["image/png"]))
+                    alts[sha256(png).hexdigest()] = alt
+    for image in doctree.findall(nodes.image):
+        name = Path(image["uri"]).stem
+        image["alt"] = alts.get(name, image.get("alt", ""))
+
+
 def collapsed(solutions: Path) -> str:
     """The text as it is; every solution behind a click."""
     parts = []
@@ -108,11 +125,12 @@ def math(translator: Any, node: Any) -> None:
     latex = re.sub(r"\\(tag|label)\{[^}]*\}", "", node.astext())
     formula = latex_to_mathml(latex, display="block" if display else "inline")
     translator.body.append(f'<div class="math">{formula}</div>' if display else formula)
-    raise SkipNode
+    raise nodes.SkipNode
 
 
 def setup(app: Any) -> None:
     make_pages()
     app.add_html_math_renderer("mathml", inline_renderers=(math, None),
                                block_renderers=(math, None))
+    app.connect("doctree-read", describe)
     app.connect("autodoc-process-docstring", as_rst)

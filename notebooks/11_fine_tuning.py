@@ -139,7 +139,8 @@ for name, model_ in heads.items():
 # Backwards, from the last line to the first (notebook 01):
 #
 # $$dp = dz\,W^\top, \quad dW = p^\top dz, \quad db = \textstyle\sum_B dz, \qquad du = dp \odot (1 - p^2),$$
-# $$dx_0 = du\,W_p^\top, \quad dW_p = x_0^\top du, \quad db_p = \textstyle\sum_B du, \qquad dx_t = 0 \text{ for all other } t.$$
+# $$dx_0 = du\,W_p^\top, \quad dW_p = x_0^\top du, \quad db_p = \textstyle\sum_B du$$
+# $$dx_t = 0 \text{ for all other } t.$$
 #
 # The last equation is the interesting one. Nothing arrives at the other tokens *from the head*. What they learn comes
 # through [CLS]: it attended to them, and attention's backward pass (notebook 05) hands its gradient on.
@@ -233,10 +234,10 @@ for label, weights in zip(regression.classes_, regression.coef_, strict=True):
     print(f"  {label}: {', '.join(vectorizer.get_feature_names_out()[np.argsort(-weights)[:7]])}")
 
 # %% [markdown]
-# The bag of words wins, and not by a little. It has every word as a feature of its own, and here *words themselves* give
-# the answer away, as the lists show. Our model has 2,000 pieces, and what it learned of English in less than a minute.
-# That it sees only 64 tokens of each paragraph explains less than a third of the gap: with 48 words the bag of words is
-# still far ahead.
+# The bag of words wins, and not by a little. It has every word as a feature of its own, and here *words themselves*
+# give the answer away, as the lists show. Our model has 2,000 pieces, and what it learned of English in less than a
+# minute. That it sees only 64 tokens of each paragraph explains less than a third of the gap: with 48 words the bag of
+# words is still far ahead.
 #
 # **Never report a fine-tuned model without such a line.** `docs/finetuning.md` has three public data sets, with the
 # same verdict on two of them for a small model. A published ALBERT would turn it round; that, too, has to be measured.
@@ -343,8 +344,8 @@ print(f"\n\nof {len(beginnings[1])} words that begin a name in the new plays "
 print(f"F1 {f1_of(by_name):.3f}; each word's most frequent tag: {dictionary:.3f}")
 
 # %% [markdown]
-# Here the model wins. The plays of the test are *other* plays, with many names of their own, and a dictionary has nothing
-# to say about a new word. The model can: what stands behind "enter", between commas, before "and his train" is
+# Here the model wins. The plays of the test are *other* plays, with many names of their own, and a dictionary has
+# nothing to say about a new word. The model can: what stands behind "enter", between commas, before "and his train" is
 # a name, whatever it is. This is a **pattern in context**, and that is what an encoder has over a count.
 #
 # A warning, since it is the commonest way to fool oneself. Had we kept back directions of the *same* plays, drawn at
@@ -424,9 +425,9 @@ picture(figure, "Left: F1 over the rate on a logarithmic axis rises, is highest 
 
 # %% [markdown]
 # Too small, and little is learned in the time. Too large, and what pretraining had brought is thrown away: the model
-# falls back to where the one *from scratch* was, or below. Look at its loss: quick at first, and then it stays high. The right
-# rate depends on the width. The paper's own are these, for models of $H = 768$ to $4096$ (its Table 14, the package's
-# recipes):
+# falls back to where the one *from scratch* was, or below. Look at its loss: quick at first, and then it stays high.
+# The right rate depends on the width. The paper's own are these, for models of $H = 768$ to $4096$ (its Table 14, the
+# package's recipes):
 
 # %%
 print("paper:", ", ".join(f"{name} {RECIPES[name].learning_rate:g}" for name in
@@ -474,10 +475,10 @@ finetuned, _ = fine_tune(task, directions, 250, fresh, learning_rate=5e-3, freez
 print(f"{'frozen, random':<18}F1 {f1_of(finetuned):.3f}")
 
 # %% [markdown]
-# Differences of a few hundredths between single runs say nothing (notebook 12 is about how to tell). So: whether the rate
-# warms up makes no difference that you could see here. Letting the lower layers move less does not help either: the
-# trunk has little to lose, and in ALBERT there are only three heights. Both are insurance for large models, which at
-# their first large step can end in a place where they give the same answer to everything.
+# Differences of a few hundredths between single runs say nothing (notebook 12 is about how to tell). So: whether the
+# rate warms up makes no difference that you could see here. Letting the lower layers move less does not help either:
+# the trunk has little to lose, and in ALBERT there are only three heights. Both are insurance for large models, which
+# at their first large step can end in a place where they give the same answer to everything.
 #
 # The frozen rows are worth a longer look. The head alone is far behind a model that may move. But compare the two: on a
 # random encoder it does worse than a dictionary, on the pretrained one better. The difference between these two rows is
@@ -599,9 +600,9 @@ picture(figure, "Probabilities of start and end over the tokens of one stage dir
 # were changed. And it is ahead of the rule, which takes the "attendants" in "and
 # attendants" for a name.
 #
-# Why does so small a model manage this, when real question answering is out of its reach (`docs/finetuning.md`: F1 .10 on
-# XQuAD, against .21 for the name nearest to the question's words)? Because here the answer is a pattern in place, and
-# there it takes knowing what words mean.
+# Why does so small a model manage this, when real question answering is out of its reach (`docs/finetuning.md`: F1 .10
+# on XQuAD, against .21 for the name nearest to the question's words)? Because here the answer is a pattern in place,
+# and there it takes knowing what words mean.
 #
 # ## Task 4: a text for a text
 #

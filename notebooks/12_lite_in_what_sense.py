@@ -597,8 +597,8 @@ picture(figure, "Two bars for each of three models, with error bars of two stand
 # * **Words**: in the paper the model with neither task is the best at masked words. Here it is the worst, and that is
 #   no finding: it is tried on pairs, and has never seen a second segment.
 #
-# What does the NSP model use? If it is the topic, the order of words *within* each segment should not matter: a bag of words has
-# a topic, too (notebook 07). So shuffle the words of each segment by themselves and ask again:
+# What does the NSP model use? If it is the topic, the order of words *within* each segment should not matter: a bag of
+# words has a topic, too (notebook 07). So shuffle the words of each segment by themselves and ask again:
 
 
 # %%

@@ -24,7 +24,8 @@ def printed_millions(without_pooler, with_pooler, shared):
 
 
 # %% [markdown]
-# **3.** $4H^2$ multiply-adds for the four maps, $2TH$ among the tokens, $2HF$ in the feed-forward network; two FLOPs each:
+# **3.** $4H^2$ multiply-adds for the four maps, $2TH$ among the tokens, $2HF$ in the feed-forward network; two FLOPs
+# each:
 # $8H^2 + 4TH + 4HF$.
 
 
@@ -34,7 +35,8 @@ def layer_flops(hidden, inner, tokens):
 
 
 # %% [markdown]
-# **4.** $2(n-1)$ steps, in each $\frac1n$ of $4P$ bytes. For many machines that is nearly $8P$ bytes, however many there are.
+# **4.** $2(n-1)$ steps, in each $\frac1n$ of $4P$ bytes. For many machines that is nearly $8P$ bytes, however many
+# there are.
 
 
 # %% exchange_seconds
