@@ -149,14 +149,13 @@ def test_threads_share_the_work(rows: int, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(parallel, "num_threads", lambda: 2)
     monkeypatch.setattr(amx, "num_threads", lambda: 2)
     monkeypatch.setattr(parallel, "_pool", functools.cache(lambda: ThreadPoolExecutor(2)))
-    both, met, multiply = threading.Barrier(2), threading.local(), amx.multiply
+    both, product = threading.Barrier(2), amx.product
 
-    def meeting(*args: object) -> None:
-        if not hasattr(met, "other"):
-            met.other = both.wait(timeout=10)
-        multiply(*args)
+    def meeting(*args: object) -> object:
+        both.wait(timeout=10)
+        return product(*args)
 
-    monkeypatch.setattr(amx, "multiply", meeting)
+    monkeypatch.setattr(amx, "product", meeting)
     amx.matmul(normal(0, rows, 300), normal(1, 300, 400))
 
 

@@ -143,6 +143,25 @@ def test_a_damaged_shard_is_named(tmp_path, corpus, name, damage):
         Shards(shards.folder)[0]
 
 
+def test_a_flipped_bit_of_the_word_starts_is_found(tmp_path, corpus):
+    folder = build_shards(corpus, TOKENIZER, tmp_path / "data").folder
+    content = bytearray((folder / "word_starts.npy").read_bytes())
+    content[-1] ^= 1
+    (folder / "word_starts.npy").write_bytes(content)
+    with pytest.raises(InputError, match=f"{folder}: word_starts.npy is not what was written"):
+        Shards(folder)
+
+
+@pytest.mark.parametrize("name", ["vocab_size", "documents", "crc32"])
+def test_a_wrong_number_in_the_index_is_found(tmp_path, corpus, name):
+    folder = build_shards(corpus, TOKENIZER, tmp_path / "data").folder
+    index = json.loads((folder / "index.json").read_text())
+    (index["shards"][0] if name != "vocab_size" else index)[name] += 1
+    (folder / "index.json").write_text(json.dumps(index))
+    with pytest.raises(InputError, match=f"{folder}: .*; delete this folder"):
+        Shards(folder)[0]
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"vocab_size": 3'])
 def test_a_damaged_index_is_named(tmp_path, corpus, content):
     folder = build_shards(corpus, TOKENIZER, tmp_path / "data").folder

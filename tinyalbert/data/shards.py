@@ -60,8 +60,11 @@ class Shards:
             self.word_starts: np.ndarray = np.load(self.folder / "word_starts.npy")
             self.vocab_size: int = self._index["vocab_size"]
             sizes = [entry["documents"] for entry in self._index["shards"]]
+            written = self._index["word_starts"]["crc32"]
         except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
             raise self._damaged("its index cannot be read", error) from error
+        if checksum([self.word_starts]) != written or len(self.word_starts) != self.vocab_size:
+            raise self._damaged("word_starts.npy is not what was written")
         self._documents = [np.arange(n) for n in sizes] if documents is None else documents
 
     def __len__(self) -> int:
@@ -79,7 +82,8 @@ class Shards:
             )
         except (OSError, ValueError, EOFError) as error:
             raise self._damaged(f"shard {i:05} cannot be read", error) from error
-        if checksum([tokens, sentences, documents]) != entry["crc32"]:
+        if (checksum([tokens, sentences, documents]) != entry["crc32"]
+                or len(documents) != entry["documents"] + 1):
             raise self._damaged(f"shard {i:05} does not have the checksum it was written with")
         return Shard(tokens, sentences, documents, self._documents[i])
 

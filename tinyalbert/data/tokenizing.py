@@ -28,7 +28,7 @@ from ..training.ranks import ALONE, Ranks
 from .corpus import corpus_files, digest_files, read_file
 from .shards import ARRAYS, Shards, array_path, checksum
 
-FORMAT = 2
+FORMAT = 3
 SHARD_CHARACTERS = 1 << 24  # about 4 million tokens
 GOLDEN_RATIO = (1 + 5**0.5) / 2  # the fractions of its multiples fill [0, 1) evenly
 
@@ -175,8 +175,10 @@ def _complete(
     for i, name in enumerate(sorted(entries)):
         for kind in ARRAYS:
             array_path(partial, name, kind).rename(array_path(partial, f"{i:05}", kind))
-    _save(partial / "word_starts.npy", tokenizer.word_start_table())
+    word_starts = tokenizer.word_start_table()
+    _save(partial / "word_starts.npy", word_starts)
     index = {"source": source, "vocab_size": tokenizer.vocab_size,
+             "word_starts": {"crc32": checksum([word_starts])},
              "shards": [entries[name] for name in sorted(entries)]}
     write_json(partial / "index.json", index)
     if not folder.exists():  # another run may have been faster

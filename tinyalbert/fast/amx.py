@@ -17,17 +17,15 @@ number is infinite, nan or extreme: see SMALLEST.
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 from weakref import finalize
 
 import numpy as np
 
 from .parallel import for_blocks, num_threads
-from .tiles import CHUNK, GROUP, PANEL, SHAPES, STEP, multiply, pack
+from .tiles import CHUNK, DEPTH, GROUP, PANEL, SHAPES, STEP, pack, product
 
 Array = np.ndarray
-DEPTH = 1024 // CHUNK               # chunks that the unit sums over before it stores the sums
 LARGE = 1 << 20                     # bytes, for `for_blocks`: each piece of work is worth a thread
 FEW = 1 << 25                       # multiplications that are not worth the packing
 
@@ -52,20 +50,9 @@ def matmul(a: Array, b: Array | Packed, out: Array | None = None) -> Array:
     if not (fits(a, matrix, out) and worth_it(a, matrix, ready=b is not matrix)):
         return np.matmul(a, matrix, out=out)
     b = b if isinstance(b, Packed) else packed(b)
-    product = np.empty((len(a), matrix.shape[1]), np.float32) if out is None else out
+    y = np.empty((len(a), matrix.shape[1]), np.float32) if out is None else out
     x, turned = contiguous(a)
     sizes: list[Any] = [0]
-
-    def block(rows: slice, columns: slice) -> None:                         # of panels
-        room = empty_panels(GROUP, min(DEPTH, b.panels.shape[1]))
-        for first in range(rows.start, rows.stop, GROUP):
-            for depth in range(0, b.panels.shape[1], DEPTH):
-                shape = min(GROUP, rows.stop - first), min(DEPTH, b.panels.shape[1] - depth)
-                panels = room.ravel()[:math.prod(shape) * STEP // 4].reshape(*shape, STEP // 4)
-                sizes.append(pack(x, turned, turned, PANEL * first, CHUNK * depth, panels, 0,
-                                  shape[1]))
-                multiply(panels, b.panels, depth, columns.start, columns.stop, product,
-                         PANEL * first, SHAPES)
 
     rows, columns, parts = up(len(a), PANEL), len(b.panels), num_threads()
     groups = up(rows, GROUP)
@@ -73,13 +60,15 @@ def matmul(a: Array, b: Array | Packed, out: Array | None = None) -> Array:
     def part(s: slice) -> None:                 # of the rows, or of the columns where rows are few
         if groups >= parts:
             first, last = (GROUP * (groups * i // parts) for i in (s.start, s.stop))
-            block(slice(first, min(last, rows)), slice(0, columns))
+            panels = first, min(last, rows), b.panels, 0, columns
         else:
             first, last = (columns * i // parts for i in (s.start, s.stop))
-            block(slice(0, rows), slice(first, last))
+            panels = 0, rows, b.panels, first, last
+        room = empty_panels(1, GROUP * min(DEPTH, b.panels.shape[1]))[0]
+        sizes.append(product(x, turned, *panels, y, room, SHAPES))
 
     for_blocks(parts, LARGE, part)
-    return product if b.usual and usual(sizes) else np.matmul(a, matrix, out=product)
+    return y if b.usual and usual(sizes) else np.matmul(a, matrix, out=y)
 
 
 def packed(b: Array) -> Packed:
@@ -87,8 +76,10 @@ def packed(b: Array) -> Packed:
     x, turned = contiguous(b)
     panels = empty_panels(up(b.shape[1], PANEL), up(b.shape[0], CHUNK))
     sizes: list[Any] = [0]
-    for_blocks(panels.shape[1], len(panels) * STEP, lambda s: sizes.append(
-        pack(x, not turned, turned, 0, 0, panels, s.start, s.stop)))
+    parts, chunks = num_threads(), panels.shape[1]
+    for_blocks(parts, panels.nbytes // parts, lambda s: sizes.append(
+        pack(x, not turned, turned, 0, 0, panels, chunks * s.start // parts,
+             chunks * s.stop // parts)))
     return Packed(b, panels, usual(sizes))
 
 

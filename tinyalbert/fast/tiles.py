@@ -30,6 +30,7 @@ TILE = 1024                         # bytes of a tile
 CHUNK = 32                          # numbers that one tile product sums over
 PANEL = 32                          # rows of a, or columns of b, that are packed together
 GROUP = 4                           # panels of a for which one of b comes into a core's cache
+DEPTH = 1024 // CHUNK               # chunks that the unit sums over before it stores the sums
 STEP = 3 * 2 * TILE                 # bytes of a chunk of a panel: three parts, two tiles each
 HIGH, MIDDLE, LOW = 0, 1, 2
 PRODUCTS = ((HIGH, LOW), (HIGH, MIDDLE), (MIDDLE, MIDDLE), (MIDDLE, HIGH), (LOW, HIGH),
@@ -222,3 +223,22 @@ def multiply(a: Any, b: Any, depth: Any, start: Any, stop: Any, out: Any, row: A
                     for s in range(len(line)):
                         line[s] = block[r, s]
     release(0, 0, 0, 0)
+
+
+@compiled
+def product(a: Any, turned: Any, rows: Any, last_row: Any, b: Any, columns: Any, last_column: Any,
+            out: Any, room: Any, shapes: Any) -> Any:
+    """out = a @ b, for some rows and columns of panels, as amx.py says; a is turned if `turned`.
+    room: for GROUP packed panels. Returns the bits of a's largest number.
+
+    One call for each core: between two it would have to ask the other for Python's lock."""
+    largest = np.uint32(0)
+    for first in range(rows, last_row, GROUP):
+        count = min(GROUP, last_row - first)
+        for depth in range(0, b.shape[1], DEPTH):
+            chunks = min(DEPTH, b.shape[1] - depth)
+            panels = room[:count * chunks].reshape(count, chunks, STEP // 4)
+            largest = max(largest, pack(a, turned, turned, PANEL * first, CHUNK * depth, panels, 0,
+                                        chunks))
+            multiply(panels, b, depth, columns, last_column, out, PANEL * first, shapes)
+    return largest
