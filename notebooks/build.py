@@ -3,6 +3,7 @@
     python notebooks/build.py [01 02 ...]           run, and write the .ipynb beside the .py
     python notebooks/build.py --solved [01 ...]     as a student who has solved everything: every
                                                     check must be passed; writes nothing
+                              --jobs 2              two at a time
     python notebooks/build.py --check [01 ...]      do the .ipynb hold what the .py say?
 
 A source is a script in the percent format of jupytext. A cell tagged "exercise" is titled with the
@@ -16,6 +17,8 @@ import argparse
 import re
 import sys
 import time
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 HERE = Path(__file__).resolve().parent
+REPOSITORY = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))["project"].get(
+    "urls", {}).get("Repository", "")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
 UNWANTED = re.compile(r"/home/|/Users/|/tmp/|/root/|site-packages|Warning", re.I)
 
@@ -33,9 +38,21 @@ def read(source: Path) -> Any:
     """The notebook that a source describes: no outputs, and the same ids every time."""
     notebook = jupytext.read(source)
     notebook.metadata = nbformat.NotebookNode(kernelspec=KERNEL)
+    notebook.cells[0].source += colab(source, REPOSITORY)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:03}"
     return notebook
+
+
+def colab(source: Path, repository: str) -> str:
+    """The line that opens the notebook in Google Colab; "" as long as pyproject.toml names no
+    repository on GitHub."""
+    found = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+)", repository)
+    if not found:
+        return ""
+    page = f"https://colab.research.google.com/github/{found[1]}/blob/main/notebooks/{source.stem}.ipynb"
+    return (f"\n\n[Open in Colab]({page}), and run there first: "
+            f"`%pip install 'tinyalbert[demo] @ git+{repository}'`")
 
 
 def exercises(notebook: Any) -> dict[str, Any]:
@@ -116,13 +133,15 @@ def main() -> None:
     parser.add_argument("numbers", nargs="*", help="01, 02, ...; default: all")
     parser.add_argument("--solved", action="store_true")
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
     sources = [path for path in sorted(HERE.glob("[0-9][0-9]_*.py"))
                if not args.numbers or path.stem[:2] in args.numbers]
     if not sources:
         sys.exit(f"no notebook begins with {', '.join(args.numbers)}")
-    for source in sources:
-        (check if args.check else build_solved if args.solved else build)(source)
+    work = check if args.check else build_solved if args.solved else build
+    with ThreadPoolExecutor(args.jobs) as pool:
+        list(pool.map(work, sources))       # a SystemExit of one comes out here
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,7 @@ def todo(*args: Any) -> Any:
     (FUNCTION, lambda x: x**2 + (x > 1) * 0.1, "numbers differ"),
     (FUNCTION, lambda x: (x**2).ravel(), "the shape is [6] instead of [2, 3], for x [2, 3]"),
     (FUNCTION, lambda x: x * np.nan, "6 of 6 numbers differ, nan instead of"),
+    (FUNCTION, lambda x: (x**2, x), "it returns 2 results and should return one"),
     (FUNCTION, lambda x: ..., "not solved yet"),
     (FUNCTION, todo, "not solved yet"),
     (FUNCTION, in_place, "it changes one of its arguments in place"),
@@ -106,6 +108,12 @@ def test_what_an_answer_hears(exercise: Any, answer: Any, message: str) -> None:
     assert message in verdict.message
     assert verdict.ok == bool(verdict) == message.startswith("right")
     assert verdict.name in str(verdict) and message.split()[0] in verdict._repr_html_()
+
+
+def test_a_small_difference_can_be_seen() -> None:
+    message = FUNCTION.check(lambda x: x**2 * (1 + 1e-6)).message
+    got, expected = re.search(r"([\d.]+) instead of ([\d.]+)", message).groups()
+    assert float(got) == pytest.approx(float(expected) * (1 + 1e-6), rel=1e-12) and got != expected
 
 
 def test_an_unknown_exercise_names_those_that_there_are() -> None:

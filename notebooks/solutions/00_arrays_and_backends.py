@@ -47,7 +47,8 @@ def merge_heads(x):
 bytes_of_scores = 32 * 12 * 512 * 512 * 4
 
 # %% [markdown]
-# **6.** The module comes from the array, everything else is methods and operators.
+# **6.** The module comes from the array, everything else is methods and operators. `keepdims=True` leaves $[..., 1]$,
+# which is repeated along the row. (`** 0.5` in place of `sqrt` needs no module at all.)
 
 
 # %% unit_rows

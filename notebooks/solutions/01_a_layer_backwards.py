@@ -11,7 +11,7 @@ def linear_backward(dy, x, W, b):
 
 
 # %% [markdown]
-# **2.** One row after the other, whichever sequence it is of.
+# **2.** Flatten to rows: for $dW$ and $db$ it does not matter which sequence a token is of.
 
 
 # %% linear_backward_3d
@@ -27,13 +27,13 @@ def linear_backward_3d(dy, x, W, b):
 parameters = 768 * 3072 + 3072
 
 # %% [markdown]
-# **4.**
+# **4.** The formula as it stands. (`2**0.5` is a number of Python's own, so that a float32 stays one: notebook 00.)
 
 
 # %% gelu
 def gelu(x):
     from scipy.special import erf
-    return x * 0.5 * (1 + erf(x / np.sqrt(2)))
+    return x * 0.5 * (1 + erf(x / 2**0.5))
 
 
 # %% [markdown]
@@ -43,6 +43,6 @@ def gelu(x):
 # %% gelu_backward
 def gelu_backward(dy, x):
     from scipy.special import erf
-    cdf = 0.5 * (1 + erf(x / np.sqrt(2)))
-    pdf = np.exp(-x**2 / 2) / np.sqrt(2 * np.pi)
+    cdf = 0.5 * (1 + erf(x / 2**0.5))
+    pdf = np.exp(-x**2 / 2) / (2 * np.pi)**0.5
     return dy * (cdf + x * pdf)

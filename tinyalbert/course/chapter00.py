@@ -119,12 +119,15 @@ def everywhere(name: str, reference: Callable[..., Any], inputs: Callable[..., A
 
 EXERCISES = [
     function("attention_bias", bias_of, masks, mistakes={
-        "the mask lies along the axis of who asks; keys, which are looked at, are the last axis":
+        "the mask lies along the rows, the tokens that ask; it belongs to the columns, the last "
+        "axis":
             lambda mask: np.where(mask, 0.0, -10000.0)[:, None, :, None],
-        "the shape [B, T] would be added along [queries, keys]: it needs an axis of 1 for the "
-        "heads and one for the queries": lambda mask: np.where(mask, 0.0, -10000.0),
+        "the shape [B, T] would line up with the rows and columns of the scores: it needs an axis "
+        "of 1 for the heads and one for the rows": lambda mask: np.where(mask, 0.0, -10000.0),
         "the wrong way round: 1 in the mask means that a token may be looked at":
             lambda mask: np.where(mask, -10000.0, 0.0)[:, None, None, :],
+        "the columns are right; an axis that is only repeated has the size 1: [B, 1, 1, T]":
+            lambda mask: np.repeat(bias_of(mask), mask.shape[1], axis=2),
     }),
     function("scores_by_einsum", scores, queries_and_keys, mistakes={
         "queries and keys are exchanged: the query's letter is the last but one of the result":
@@ -135,6 +138,10 @@ EXERCISES = [
             lambda query, key: np.einsum("btnd,bsnd->bts", query, key),
         "the heads are where they were: n belongs right after b":
             lambda query, key: np.einsum("btnd,bsnd->btns", query, key),
+        "the dot product alone is asked for, without a division by a root":
+            lambda query, key: scores(query, key) / math.sqrt(key.shape[-1]),
+        "@ multiplies the last two axes, and here these are the heads and their features":
+            lambda query, key: query @ key.swapaxes(-1, -2),
     }),
     function("split_heads", split, to_split, praise="right: every head has all the tokens",
              mistakes={
@@ -144,18 +151,25 @@ EXERCISES = [
         "D neighbours": every_nth,
         "this is [B, T, N, D]: the heads still have to change places with the tokens":
             lambda x, heads: x.reshape(*x.shape[:2], heads, -1),
+        "heads and features are exchanged: the last axis is cut into [N, D], D = H // N":
+            lambda x, heads: x.reshape(*x.shape[:2], -1, heads).swapaxes(1, 2),
     }),
     function("merge_heads", merge, to_merge, mistakes={
         "reshape alone puts several tokens of one head into a row: swap heads and tokens first":
             lambda x: x.reshape(len(x), x.shape[2], -1),
         "the heads are interleaved: within a token, D stays the fastest axis":
             lambda x: x.transpose(0, 2, 3, 1).reshape(len(x), x.shape[2], -1),
+        "this is [B, T, N, D]: N and D still have to become one axis":
+            lambda x: x.swapaxes(1, 2),
     }),
     number("bytes_of_scores", 32 * 12 * 512 * 512 * 4, mistakes={
         "that is float64; float32 takes 4 bytes": 32 * 12 * 512 * 512 * 8,
         "that is the scores of one head": 32 * 512 * 512 * 4,
         "that is the count of the scores; each takes 4 bytes": 32 * 12 * 512 * 512,
         "that is for one sequence": 12 * 512 * 512 * 4,
+        "T counts twice: every token asks every token": 32 * 12 * 512 * 4,
+        "that is all twelve layers; one is asked for": 12 * 32 * 12 * 512 * 512 * 4,
+        "that is in MiB; bytes are asked for": 384,
     }),
     everywhere("unit_rows", unit_rows, rows, mistakes={
         "np.sqrt belongs to NumPy: ask array_module(x) for the module of x": through_numpy,

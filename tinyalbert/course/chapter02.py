@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -40,19 +41,18 @@ def eps_outside(x: Array, weight: Array, bias: Array, eps: float) -> Array:
 
 
 def norm_backward(dy: Array, x: Array, weight: Array, bias: Array, eps: float, *,
-                  gain: str = "inside", mean: bool = True, deviation: bool = True,
-                  std: bool = True) -> tuple[Array, Array, Array]:
+                  gain: str = "inside", mean: int = 1, deviation: int = 1, std: bool = True,
+                  within: Any = np.mean, over_rows: Any = np.sum, hat: bool = True,
+                  ) -> tuple[Array, Array, Array]:
     """Right as it stands; each argument puts in one of the usual mistakes."""
     x_hat, inv_std, _ = F.layer_norm(x, weight, bias, eps)[1]
     g = dy * weight if gain == "inside" else dy
-    dx = g.copy()
-    if mean:
-        dx -= g.mean(-1, keepdims=True)
-    if deviation:
-        dx -= x_hat * (g * x_hat).mean(-1, keepdims=True)
+    direction = x_hat if hat else x
+    dx = (g - mean * within(g, -1, keepdims=True)
+          - deviation * direction * within(g * direction, -1, keepdims=True))
     dx = dx * (inv_std if std else 1) * (weight if gain == "outside" else 1)
     others = tuple(range(x.ndim - 1))
-    return dx, (dy * x_hat).sum(others), dy.sum(others)
+    return dx, over_rows(dy * x_hat, others), over_rows(dy, others)
 
 
 def gain_without_x_hat(dy: Array, x: Array, weight: Array, bias: Array, eps: float,
@@ -84,9 +84,9 @@ def large_scores(rng: np.random.Generator) -> Iterator[tuple]:
     yield (np.array([[1000.0, 999.0, 0.0], [-2000.0, -2000.0, -2001.0]]),)
 
 
-def unsafe_softmax(x: Array) -> Array:
+def unsafe_softmax(x: Array, largest: float = 0.0) -> Array:
     with np.errstate(all="ignore"):
-        e = np.exp(x)
+        e = np.exp(x - largest)
         return e / e.sum(-1, keepdims=True)
 
 
@@ -109,10 +109,10 @@ def certain_questions(rng: np.random.Generator) -> Iterator[tuple]:
     yield np.array([[0.0, 900.0], [900.0, 0.0]]), np.array([0, 0])
 
 
-def naive_cross_entropy(logits: Array, labels: Array) -> Array:
+def naive_cross_entropy(logits: Array, labels: Array, log: Any = np.log) -> Array:
     asked = labels != IGNORED
     with np.errstate(divide="ignore"):
-        log_probs = np.log(softmax(logits[asked]))
+        log_probs = log(softmax(logits[asked]))
     return -log_probs[np.arange(asked.sum()), labels[asked]].mean()
 
 
@@ -124,12 +124,12 @@ def loss_over(logits: Array, labels: Array, rows: str) -> Array:
 
 def loss_backward(dy: Array, logits: Array, labels: Array, *, one_hot: bool = True,
                   mean: str = "asked", ignored: bool = True) -> Array:
-    asked = (labels != IGNORED).astype(float)[:, None]
+    asked = labels != IGNORED
     d_logits = softmax(logits)
     if one_hot:
-        d_logits[np.arange(len(labels)), np.where(asked[:, 0] > 0, labels, 0)] -= 1
+        d_logits[asked, labels[asked]] -= 1
     share = {"asked": asked.sum(), "all": len(labels), "none": 1}[mean]
-    return dy * d_logits * (asked if ignored else 1) / share
+    return dy * d_logits * (asked[:, None] if ignored else 1) / share
 
 
 EXERCISES = [
@@ -141,6 +141,14 @@ EXERCISES = [
         "the variance is divided by H - 1: a layer norm divides by H":
             lambda x, w, b, eps: along(x, w, b, eps, ddof=1),
         "ε is added to the deviation: it belongs under the root, to the variance": eps_outside,
+        "this divides by the variance: the deviation is its root":
+            lambda x, w, b, eps: (w * (x - x.mean(-1, keepdims=True))
+                                  / (x.var(-1, keepdims=True) + eps) + b),
+        "the gain γ is missing": lambda x, w, b, eps: layer_norm(x, np.ones_like(w), b, eps),
+        "gain and shift are missing: y = γ x̂ + β":
+            lambda x, w, b, eps: layer_norm(x, np.ones_like(w), np.zeros_like(b), eps),
+        "γ multiplies β, too: the shift comes last":
+            lambda x, w, b, eps: layer_norm(x, w, w * b, eps),
         "the shift β is missing": lambda x, w, b, eps: layer_norm(x, w, b, eps) - b,
         "ε is missing": lambda x, w, b, eps: layer_norm(x, w, b, 0.0),
     }),
@@ -148,17 +156,24 @@ EXERCISES = [
         "γ is outside the two means; the means run over the slopes in x̂, and these are g = γ dy":
             wrongly(gain="outside"),
         "γ is left out of dx: the slope in x̂ is g = γ dy": wrongly(gain="none"),
-        "dx lacks - mean(g): every x moves the mean of its row": wrongly(mean=False),
-        "dx lacks - x̂ mean(g x̂): every x moves the deviation of its row": wrongly(deviation=False),
+        "dx lacks - mean(g): every x moves the mean of its row": wrongly(mean=0),
+        "dx lacks - x̂ mean(g x̂): every x moves the deviation of its row": wrongly(deviation=0),
         "mean and deviation are held constant: both move with every x of the row":
-            wrongly(mean=False, deviation=False),
+            wrongly(mean=0, deviation=0),
+        "the sign of the last term: - x̂ mean(g x̂) is subtracted, too": wrongly(deviation=-1),
+        "sums are subtracted: the two terms are means, sums divided by H": wrongly(within=np.sum),
+        "x stands in the last term of dx, where x̂ belongs": wrongly(hat=False),
         "1/σ is missing": wrongly(std=False),
+        "dγ and dβ are means over the rows: every row moved γ and β, so they are sums":
+            wrongly(over_rows=np.mean),
         "dγ is taken with x in place of x̂: γ multiplies what is already normalised":
             gain_without_x_hat,
     }),
     function("safe_softmax", softmax, large_scores, mistakes={
         "right for small scores, but exp(1000) overflows: subtract each row's largest score first":
             unsafe_softmax,
+        "the largest of the whole array is subtracted: a row far below it becomes 0/0; each row "
+        "needs its own largest": lambda x: unsafe_softmax(x, x.max()),
         "the sum runs over the whole array: each row adds up to 1 by itself":
             lambda x: np.exp(x - x.max()) / np.exp(x - x.max()).sum(),
         "the sum runs over the first axis: the rows, the last axis, are to add up to 1":
@@ -172,6 +187,10 @@ EXERCISES = [
             lambda dp, x: softmax(x) * (1 - softmax(x)) * dp,
         "the mean of dp is subtracted: it has to be the mean that p weights, Σ p dp":
             lambda dp, x: softmax(x) * (dp - dp.mean(-1, keepdims=True)),
+        "the mean of p dp is subtracted: p weighs already, so it is the sum, Σ p dp":
+            lambda dp, x: softmax(x) * (dp - (softmax(x) * dp).mean(-1, keepdims=True)),
+        "scores stand where probabilities belong: p = softmax(x) first":
+            lambda dp, x: x * (dp - (x * dp).sum(-1, keepdims=True)),
         "the sum runs over all rows: every row is a softmax by itself":
             lambda dp, x: softmax(x) * (dp - (softmax(x) * dp).sum()),
         "only the sum is there: p dp, the numerator's part, is missing":
@@ -182,6 +201,10 @@ EXERCISES = [
         "logarithm of the softmax": naive_cross_entropy,
         "the mean runs over all rows: only those whose label is not -100 count":
             lambda z, labels: loss_over(z, labels, "all"),
+        "two things: only rows whose label is not -100 count in the mean; and log p is to be taken "
+        "on paper first": lambda z, labels: naive_cross_entropy(z, labels) * np.mean(labels >= 0),
+        "this is the mean of -p: the logarithm is missing":
+            lambda z, labels: naive_cross_entropy(z, labels, log=np.asarray),
         "this is the sum over the labels, not their mean":
             lambda z, labels: loss_over(z, labels, "none"),
         "the sign: log p is negative, the loss is not": lambda z, labels: -cross_entropy(z, labels),
@@ -197,10 +220,13 @@ EXERCISES = [
             lambda dy, z, labels: loss_backward(dy, z, labels, ignored=False),
         "the sign is flipped: p - onehot, for the loss falls when the label's p rises":
             lambda dy, z, labels: -loss_backward(dy, z, labels),
+        "dy is missing: it multiplies every element":
+            lambda dy, z, labels: loss_backward(np.ones(()), z, labels),
     }),
     number("loss_of_a_guess", math.log(30000), tolerance=1e-3, mistakes={
         "that is in bits: the loss is in nats, the natural logarithm": math.log2(30000),
         "that is in decimal digits: the loss takes the natural logarithm": math.log10(30000),
         "that is the probability; the loss is -log of it": 1 / 30000,
+        "that is log p; the loss is -log p": -math.log(30000),
     }),
 ]

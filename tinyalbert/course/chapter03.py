@@ -21,7 +21,9 @@ VOCABULARY = frozenset({"now", "no", "##where", "##w", "he", "her", "##e", "##ro
                         "a", "ab", "##bc", "##c", "##now"})
 RAW_WORDS = ("nowhere", "now", "hero", "abc", "her", "heart", "nowo")
 CHARGES = (["▁2", "000,"], ["▁and", ",", "▁1863,"], ["▁so,", "▁it"], ["▁a1,", "b,"], [",", "3,4"])
-TEXTS = ("Naïve  cafés", "ÉTÉ\n", "  The ﬁrst\tCongress ", "Ångström", "cafe\u0301", "plain text")
+TEXTS = ("Naïve  cafés", "ÉTÉ\n", "  The ﬁrst\tCongress ", "Ångström", "cafe\u0301", "Straße",
+         "Brand™", "plain text")
+FEW_SCORES = {"a": -2.0, "b": -2.5, "ab": -1.5, "ba": -3.0}
 
 
 # --- the right answers
@@ -87,14 +89,16 @@ def greedy(text: str, scores: dict[str, float]) -> Pieces:
     return pieces
 
 
-def keeps_what_it_found(word: str, vocabulary: frozenset[str]) -> Pieces:
-    """[UNK] for the rest of the word only."""
+def match(word: str, vocabulary: frozenset[str], *, inside: str = "##", shortest: bool = False,
+          keep: bool = False) -> Pieces:
+    """Right as it stands; keep: [UNK] for the rest of the word only."""
     found: Pieces = []
     while word:
-        prefix = "##" if found else ""
-        stop = next((n for n in range(len(word), 0, -1) if prefix + word[:n] in vocabulary), 0)
-        if not stop:
-            return [*found, "[UNK]"]
+        prefix = inside if found else ""
+        stops = [n for n in range(len(word), 0, -1) if prefix + word[:n] in vocabulary]
+        if not stops:
+            return [*found, "[UNK]"] if keep else ["[UNK]"]
+        stop = stops[-1 if shortest else 0]
         found.append(prefix + word[:stop])
         word = word[stop:]
     return found
@@ -102,18 +106,6 @@ def keeps_what_it_found(word: str, vocabulary: frozenset[str]) -> Pieces:
 
 def without_marks(word: str, vocabulary: frozenset[str]) -> Pieces:
     return [piece.removeprefix("##") for piece in longest_match(word, vocabulary)]
-
-
-def shortest_match(word: str, vocabulary: frozenset[str]) -> Pieces:
-    found: Pieces = []
-    while word:
-        prefix = "##" if found else ""
-        stop = next((n for n in range(1, len(word) + 1) if prefix + word[:n] in vocabulary), 0)
-        if not stop:
-            return ["[UNK]"]
-        found.append(prefix + word[:stop])
-        word = word[stop:]
-    return found
 
 
 def counts_of_the_best(text: str, scores: dict[str, float]) -> np.ndarray:
@@ -128,6 +120,19 @@ def counts_alike(text: str, scores: dict[str, float]) -> np.ndarray:
 def unnormalized_counts(text: str, scores: dict[str, float]) -> np.ndarray:
     total = sum(np.exp(sum(scores[p] for p in path)) for path in all_paths(text, scores))
     return expected_counts(text, scores) * total
+
+
+def paths_with(text: str, scores: dict[str, float]) -> np.ndarray:
+    """The probability of a path that has the piece, once or more often."""
+    paths = list(all_paths(text, scores))
+    weights = np.exp([sum(scores[piece] for piece in path) for path in paths])
+    return np.array([weights[[piece in path for path in paths]].sum() for piece in scores]
+                    ) / weights.sum()
+
+
+def shares(text: str, scores: dict[str, float]) -> np.ndarray:
+    counts = expected_counts(text, scores)
+    return counts / counts.sum()
 
 
 def plain(text: str, form: str | None = "NFKD", lower: bool = True, drop: bool = True) -> str:
@@ -154,7 +159,9 @@ def pieces(name: str, reference: Callable[..., Pieces], inputs: list[tuple],
         return ""
 
     def same(answer: Any, mistake: Any) -> bool:
-        return all(list(answer(*given)) == mistake(*given) for given in inputs)
+        answers = [answer(*given) for given in inputs]
+        return all(isinstance(got, list | tuple) and list(got) == mistake(*given)
+                   for got, given in zip(answers, inputs, strict=True))
 
     return Exercise(name, test, mistakes=mistakes, same=same)
 
@@ -169,22 +176,31 @@ EXERCISES = [
         "this is the longest match from the left; the best path may begin with a short piece":
             greedy,
         "this counts pieces and not their scores": fewest_pieces,
+        "the pieces are in the order of the walk back: turn them round":
+            lambda word, scores: best_path(word, scores)[::-1],
+        "this is the worst path: log p is negative, and the largest is the best":
+            lambda word, scores: best_path(word, {p: -s for p, s in scores.items()}),
     }),
     pieces("wordpiece", longest_match, [(word, VOCABULARY) for word in RAW_WORDS], mistakes={
         "a word of which one part is unknown is [UNK] as a whole, not only its rest":
-            keeps_what_it_found,
+            lambda word, vocabulary: match(word, vocabulary, keep=True),
         "every piece but the first must be looked up, and returned, with ## before it":
             without_marks,
-        "this takes the shortest piece that fits; try the longest first": shortest_match,
+        "this takes the shortest piece that fits; try the longest first":
+            lambda word, vocabulary: match(word, vocabulary, shortest=True),
+        "what follows is looked up as if it began the word: put ## before it":
+            lambda word, vocabulary: match(word, vocabulary, inside=""),
     }),
     function("piece_counts", expected_counts,
-             lambda rng: iter([(word, SCORES) for word in WORDS[:4]]), mistakes={
+             lambda rng: iter([(word, FEW_SCORES) for word in ("abab", "ab", "baa")]), mistakes={
         "these are the counts of the best path alone; EM asks every path, by its probability":
             counts_of_the_best,
         "every path has the same say here; weigh each by the product of its probabilities":
             counts_alike,
         "the weights of the paths must be divided by their sum, so that they are probabilities":
             unnormalized_counts,
+        "a path that uses a piece twice counts twice for it": paths_with,
+        "these add up to 1: that is the M step; the counts are asked for": shares,
     }),
     function("plain_text", lambda text: Normalizer().normalize(text),
              lambda rng: iter([(text,) for text in TEXTS]), mistakes={
@@ -197,6 +213,11 @@ EXERCISES = [
         "the accents are still there, as characters of their own":
             lambda text: plain(text, drop=False),
         "it is not in lower case": lambda text: plain(text, lower=False),
+        "characters without an ASCII form are lost: only combining ones are to be dropped":
+            lambda text: plain(text).encode("ascii", "ignore").decode(),
+        "this folds ß to ss: lower() leaves it": lambda text: plain(text).casefold(),
+        "lower case comes last: NFKD makes capitals of ™":
+            lambda text: plain(text.lower(), lower=False),
         "runs of spaces, tabs and line ends are one space, and none at the ends":
             lambda text: "".join(c for c in unicodedata.normalize("NFKD", text)
                                  if not unicodedata.combining(c)).lower(),
@@ -210,8 +231,11 @@ EXERCISES = [
                             (piece.replace(",", " , ").split() if piece[:1].isdigit() else
                              (piece,))],
         "the comma is a piece of its own afterwards; it is not lost":
-            lambda pieces: [piece for piece, before in
-                            zip(digits_and_comma(pieces), ["", *digits_and_comma(pieces)],
-                                strict=False) if piece != "," or piece in pieces],
+            lambda pieces: [piece[:-1] if piece[-2:-1].isdigit() and piece[-1] == "," else piece
+                            for piece in pieces],
+        "only the character before the comma must be a digit; before it may stand anything":
+            lambda pieces: [part for piece in pieces for part in
+                            ((piece[:-1], ",") if piece[-1] == "," and piece[:-1].isdigit() else
+                             (piece,))],
     }),
 ]

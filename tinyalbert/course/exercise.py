@@ -200,6 +200,8 @@ def difference(got: Any, expected: Any, tolerance: float) -> str:
                      if (problem := difference(ours, theirs, tolerance))), "")
     if isinstance(expected, str) or not hasattr(expected, "__len__") and not np.isscalar(expected):
         return "" if got == expected else f"{got!r} instead of {expected!r}"
+    if isinstance(got, tuple):
+        return f"it returns {len(got)} results and should return one"
     ours, theirs = np.asarray(got), np.asarray(expected)
     if ours.shape != theirs.shape:
         return f"the shape is {list(ours.shape)} instead of {list(theirs.shape)}"
@@ -212,7 +214,8 @@ def difference(got: Any, expected: Any, tolerance: float) -> str:
     place = tuple(int(i) for i in np.argwhere(wrong)[0])
     share = f"{int(wrong.sum())} of {wrong.size} numbers differ, "if wrong.size > 1 else ""
     at = f" at {list(place)}" if place else ""
-    return f"{share}{ours[place]:.4g} instead of {theirs[place]:.4g}{at}"
+    digits = 4 if f"{ours[place]:.4g}" != f"{theirs[place]:.4g}" else 15
+    return f"{share}{ours[place]:.{digits}g} instead of {theirs[place]:.{digits}g}{at}"
 
 
 def shapes(function: Callable[..., Any], given: tuple) -> str:
