@@ -172,7 +172,7 @@ check("factorized_parameters", factorized_parameters)
 
 # %% [markdown]
 # ### Exercise 3
-# What is the largest $E$ for which the factorization saves anything at $V = 30{,}000$ and $H = 768$?
+# What is the largest whole number $E$ for which the factorization saves anything at $V = 30{,}000$ and $H = 768$?
 
 # %% break_even_size tags=["exercise"]
 break_even_size = ...
@@ -189,7 +189,7 @@ check("break_even_size", break_even_size)
 # %%
 table = rng.standard_normal((500, 8)) @ rng.standard_normal((8, 32))
 print("500 words in 32 dimensions through 8: rank", np.linalg.matrix_rank(table))
-base = TABLES["Table 1: the models"][2].config
+base = TABLES["Table 1: the models"][2].config                          # ALBERT-base
 share = map_flops(base, 128) / forward_flops(base, 128)
 print(f"ALBERT-base, 128 tokens: the map is {share:.2%} of the arithmetic of a forward pass")
 
@@ -223,7 +223,8 @@ print(check_gradients((factorized, factorized_backward_2d), ids, W, rng.standard
 
 # %% [markdown]
 # ### Exercise 4
-# The same for a batch: ids `[B, T]`, dy `[B, T, H]`. Without looking up.
+# The same for a batch, from memory: ids `[B, T]`, dy `[B, T, H]`. There is one $M$ and one $b$, and every token of
+# every sequence adds to their gradients.
 
 
 # %% factorized_backward tags=["exercise"]
@@ -238,8 +239,10 @@ check("factorized_backward", factorized_backward)
 # %% [markdown]
 # ## The paper's Table 3, recomputed
 #
-# Is the smaller table good enough? The paper tried four values of $E$, with and without shared layers. The package
-# counts parameters from a configuration alone; the scores beside them are the paper's averages over five tasks.
+# Is the smaller table good enough? The paper tried four values of $E$: once with twelve layers that have weights of
+# their own, once with one set of weights that all twelve share (notebook 06). The package counts parameters from a
+# configuration alone; the scores beside them are the paper's averages over five tasks. (The **pooler** is one more
+# linear map, $H \times H$. It reads the first token for questions about a whole text.)
 
 # %%
 averages = [81.3, 81.7, 81.8, 82.3, 79.0, 80.1, 79.6, 79.8]             # paper, Table 3, column Avg
@@ -253,8 +256,8 @@ print("the rule gives every figure that the paper prints:",
       all(by_the_rule(row.config) == row.printed for row in rows))
 
 # %% [markdown]
-# The paper does not say what it counted. One rule gives all eight figures: without heads everywhere, and with the
-# pooler exactly where something is shared.
+# The paper does not say what it counted. One rule gives all eight figures: the layers that predict something are never
+# counted, and the pooler exactly where something is shared.
 
 # %%
 figure = new_figure(7, 3)
@@ -290,6 +293,9 @@ picture(figure, "Score against embedding size. Without sharing, the curve rises 
 # $$x_{bt} = \mathrm{word}[\mathrm{id}_{bt}] + \mathrm{position}[t] + \mathrm{type}[s_{bt}], \qquad
 #   e = \mathrm{dropout}(\mathrm{norm}(x)).$$
 #
+# The norm is notebook 02's. **Dropout** sets some elements to 0, at random and only in training; notebook 05 shows it
+# at work.
+#
 # All three tables are $E$ wide in ALBERT; one map widens the sum. Backwards, a sum hands its gradient to each of its
 # terms unchanged: $dx$ goes to all three tables, and each is a lookup. The position table is the simplest of them,
 # because every sequence uses the same rows $0, \dots, T{-}1$ once each:
@@ -321,6 +327,7 @@ print(inspect.getsource(AlbertEmbeddings))
 config = AlbertConfig(vocab_size=7, embedding_size=4, hidden_size=6, num_attention_heads=2,
                       intermediate_size=8, num_hidden_layers=2, max_position_embeddings=5,
                       hidden_dropout_prob=0.1)
+# an Initializer draws the first weights, with deviation std
 layer = AlbertEmbeddings(config, Initializer(get_backend("numpy"), np.float64, seed=0, std=0.4))
 small_ids = np.array([[1, 4, 1], [4, 4, 0]])
 print(check_gradients(layer, small_ids, np.array([[0, 0, 1], [0, 1, 1]]), np.arange(3)[None]))
@@ -373,7 +380,7 @@ config = AlbertConfig(vocab_size=7, embedding_size=4, hidden_size=6, num_attenti
                       intermediate_size=8, num_hidden_layers=2, max_position_embeddings=5,
                       initializer_range=0.4)
 report = check_gradients(AlbertForMaskedLM(config, dtype=np.float64), small_ids,
-                         labels=np.array([[1, -100, 2], [-100, 5, 0]]))
+                         labels=np.array([[1, -100, 2], [-100, 5, 0]]))     # -100: not asked
 print("\n".join(line for line in str(report).splitlines()
                 if "embeddings" in line or "right" in line))
 
@@ -397,7 +404,7 @@ word_table = model.albert.embeddings.word_embeddings.weight
 d_logits = F.cross_entropy_backward(1.0, cache.losses[0])
 d_hidden = model.predictions.backward(d_logits, cache.heads[0])
 as_output = word_table.grad.copy()
-model.albert.backward(d_hidden, None, cache.albert)
+model.albert.backward(d_hidden, None, cache.albert)                 # None: nothing reads the pooler
 as_input = word_table.grad - as_output
 
 print("the decoder and the embeddings own one table:",

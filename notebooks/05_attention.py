@@ -11,7 +11,7 @@
 # You will build it in stages: a lookup, the scale, the mask, heads, dropout. Then you turn it round, line by line. At
 # the end a small attention of your own learns from real text, in seconds, to look left and right.
 #
-# You need: notebooks 00, 01 and 02. About 40 minutes.
+# You need: notebooks 00, 01, 02 and 04. About 40 minutes.
 
 # %%
 import inspect
@@ -75,8 +75,8 @@ axes = figure.subplots()
 heatmap(axes, probs, sentence, sentence, "who looks at whom (row: who asks)")
 picture(figure, "A twelve by twelve heat-map of Lincoln's sentence. The diagonal is dark. The "
                 "words that occur several times, the, people and the comma, look at each of their "
-                "other occurrences just as strongly; words that occur once look only at "
-                "themselves.")
+                "other occurrences just as strongly; words that occur once look nearly only "
+                "at themselves.")
 
 # %% [markdown]
 # Equal words find each other, at whatever distance. No sequence was walked through to get there: attention has no
@@ -123,7 +123,7 @@ axes.set_ylabel("Σ p (1 - p)")
 axes.legend(frameon=False, title="scores")
 axes.spines[["top", "right"]].set_visible(False)
 picture(figure, "What a softmax over 16 keys passes on, over the size of a head. For scores "
-                "divided by the root of D it stays near 0.85; for scores as they are it falls to "
+                "divided by the root of D it stays near 0.87; for scores as they are it falls to "
                 "about 0.1 at D = 256.")
 
 # %% [markdown]
@@ -281,7 +281,8 @@ print(f"mean of the sum over 100,000 draws {draws.sum(-1).mean():.3f}")
 # $$dQ = \frac{1}{\sqrt D}\, dS\, K, \qquad dK = \frac{1}{\sqrt D}\, dS^\top Q. \tag{1}$$
 #
 # Note what the shapes do *not* tell you here. $dS$ is $T \times T$, so $dS\,Q$ has the shape of $K$ as well, and is
-# wrong. In notebook 01 the shapes left no choice; in self-attention they do. Beside the formulas, the code:
+# wrong. In notebook 01 the shapes left no choice; in self-attention they do. Beside the formulas, the code. (In its
+# comments Q is a number: of tokens that ask. Here these are all T.)
 
 # %%
 print(inspect.getsource(inspect.unwrap(F.attention)).split('"""')[2])
@@ -352,7 +353,7 @@ check("attention_backward", attention_backward)
 #
 # ### Exercise 5
 # One head, one sequence, no mask, no biases: $C = \mathrm{softmax}(xW_Q (xW_K)^\top/\sqrt D)\, xW_V$. Return the
-# gradients of all four arguments. (`F.softmax` and `F.softmax_backward` are yours to use.)
+# gradients of all four arguments. (`F.softmax(scores)` and `F.softmax_backward(d_probs, probs)` are yours to use.)
 
 # %% self_attention_backward tags=["exercise"]
 def self_attention_backward(dy, x, W_query, W_key, W_value):

