@@ -213,7 +213,7 @@ def attention(query: Array, key: Array, value: Array, bias: Array, p: float,
 
 @accelerated
 def attention_backward(d_context: Array, cache: AttentionCache) -> tuple[Array, Array, Array]:
-    """The forward's five lines in reverse. Returns dQ [B, N, Q, D], dK, dV [B, N, T, D]."""
+    """The forward's four lines in reverse. Returns dQ [B, N, Q, D], dK, dV [B, N, T, D]."""
     query, key, value, probs, dropped, scale = cache
     d_value = dropped.swapaxes(-1, -2) @ d_context                              # [B, N, T, D]
     d_dropped = d_context @ value.swapaxes(-1, -2)                              # [B, N, Q, T]
