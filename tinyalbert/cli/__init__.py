@@ -30,8 +30,10 @@ COMMANDS = {
     "fill-mask": "predict the words behind [MASK]",
     "evaluate": "measure what a trained model can do",
     "report": "write the HTML page and the pictures of a training",
+    "serve": "show a page that export web wrote",
     "params": "lite in what sense? parameters, FLOPs and memory of models, side by side",
     "convert": "turn Google's TensorFlow checkpoints into a Hugging Face directory",
+    "export": "take a trained model to other languages and to the browser",
     "gradcheck": "compare the hand-written gradients with measured slopes",
     "doctor": "say what this computer offers and what is missing",
 }

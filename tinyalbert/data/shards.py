@@ -85,6 +85,8 @@ class Shards:
         if (checksum([tokens, sentences, documents]) != entry["crc32"]
                 or len(documents) != entry["documents"] + 1):
             raise self._damaged(f"shard {i:05} does not have the checksum it was written with")
+        # NumPy repeats and counts by the platform's own integers: in a browser these have 32 bits
+        sentences, documents = (a.astype(np.intp, copy=False) for a in (sentences, documents))
         return Shard(tokens, sentences, documents, self._documents[i])
 
     @property

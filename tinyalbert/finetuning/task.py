@@ -192,7 +192,7 @@ class Task(ABC):
 
 def balanced(labels: np.ndarray, classes: int) -> np.ndarray:
     """Weights [K] that make the classes count alike: M / (K * count), 0 for one that is absent."""
-    counts = np.bincount(labels, minlength=classes)
+    counts = np.bincount(labels.astype(np.intp), minlength=classes)
     return np.where(counts > 0, len(labels) / (classes * np.maximum(counts, 1)), 0.0)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,10 +43,13 @@ def train_tokenizer(sentences: Iterable[str], directory: str | Path, *, vocab_si
 
     The same sentences give the same vocabulary, byte for byte. Files appear only when training
     has succeeded. Raises InputError if there is no text, if a sentence is not a string, if the
-    text supports fewer pieces than vocab_size or if its characters alone need more.
+    text supports fewer pieces than vocab_size, if its characters alone need more, or in a browser.
     """
     import sentencepiece
 
+    if sys.platform == "emscripten":        # SentencePiece might end the whole session
+        raise InputError("SentencePiece learns a vocabulary in threads, and a browser's Python has "
+                         "none: train the tokenizer elsewhere and load it with AlbertTokenizer")
     if isinstance(sentences, str):
         raise InputError("sentences must be several strings, not one: pass a list of them")
     if not isinstance(vocab_size, int) or vocab_size < 1:
