@@ -7,6 +7,8 @@ import io
 import json
 import re
 import shutil
+import socket
+import struct
 import tarfile
 import threading
 import urllib.error
@@ -345,6 +347,22 @@ def test_types_are_those_that_browsers_ask_for(site: Path) -> None:
                 urllib.request.urlopen(url + path)
         server.shutdown()
         thread.join()
+
+
+def test_a_browser_that_leaves_early_is_no_error(site: Path,
+                                                 capsys: pytest.CaptureFixture[str]) -> None:
+    """It resets the connection while the model is on its way."""
+    (site / "model.onnx").write_bytes(bytes(30 << 20))
+    with make_server(site, port=0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        with socket.create_connection(("127.0.0.1", server.server_port)) as browser:
+            browser.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            browser.sendall(b"GET /model.onnx HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert browser.recv(100).startswith(b"HTTP/1.0 200")
+        server.shutdown()
+        thread.join()
+    assert capsys.readouterr().err == ""                # the server has waited for its threads
 
 
 def test_addresses_that_cannot_be_had(site: Path, capsys: pytest.CaptureFixture[str]) -> None:

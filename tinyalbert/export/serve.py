@@ -5,6 +5,7 @@ Left out: everything that a server for others needs. Put the folder on one of th
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -27,7 +28,13 @@ class Handler(SimpleHTTPRequestHandler):
         pass
 
 
-def make_server(site: str | Path, host: str = "127.0.0.1", port: int = 8000) -> ThreadingHTTPServer:
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):    # a page left while it loads is none
+            super().handle_error(request, client_address)
+
+
+def make_server(site: str | Path, host: str = "127.0.0.1", port: int = 8000) -> Server:
     """A server of a folder that `tinyalbert export web` wrote; port 0 takes any that is free.
 
     It listens, and answers as soon as `serve_forever` is called; `server_port` is its port.
@@ -38,7 +45,7 @@ def make_server(site: str | Path, host: str = "127.0.0.1", port: int = 8000) -> 
         raise InputError(f"{site} is no site, it holds no site.json: give a folder that tinyalbert "
                          "export web wrote")
     try:
-        return ThreadingHTTPServer((host, port), partial(Handler, directory=str(site)))
+        return Server((host, port), partial(Handler, directory=str(site)))
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"cannot listen on {host}, port {port}: {reason}; give another --port, "
