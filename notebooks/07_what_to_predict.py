@@ -46,7 +46,7 @@ print(documents[0][2])
 # ## Hiding words
 #
 # Let $x$ be a sequence, $M$ the set of positions that we choose, and $\tilde x$ the sequence after we have spoilt it in
-# those positions. The loss is the mean surprise at the right pieces, in nats:
+# those positions. The loss is the mean surprise at the right pieces, in **nats** (the logarithm is the natural one):
 #
 # $$L = -\frac{1}{|M|} \sum_{i \in M} \log p(x_i \mid \tilde x).$$
 #
@@ -167,7 +167,7 @@ check("corrupt_tokens", corrupt_tokens)
 
 # %% [markdown]
 # The package does all this for a whole batch at once, in `mask_tokens`. It is drawn anew for every batch; nothing is
-# masked on disk, so the same sentence is asked other questions in every epoch.
+# masked on disk, so the same sentence is asked other questions each time the text is read (in every **epoch**).
 
 # %%
 from tinyalbert.data.masking import MASK, Masking, mask_tokens
@@ -231,10 +231,11 @@ for length in (64, 128, 512):
 # %% [markdown]
 # ## The loss, forwards and backwards
 #
-# Only the $M$ asked positions go into the loss, so only they go through the output layer. This is the most expensive
-# product of the network: $V$ numbers for each row. The encoder's rows $x\ [T, H]$ (of one sequence, or of all of them
-# under each other), the output matrix $W\ [V, H]$, which ALBERT shares with the embedding table (notebook 04), and $b$
-# $[V]$:
+# Only the asked positions go into the loss, so only they go through the output layer. From here on, $M$ is how many they
+# are. The product with the output matrix gives $V$ numbers for each row, which is expensive.
+# We have the encoder's rows $x\ [T, H]$ (of one sequence, or of all of them under each other), the output matrix
+# $W\ [V, H]$ and $b\ [V]$. (ALBERT first maps the asked rows to $E$ numbers, and its $W\ [V, E]$ is the embedding table
+# of notebook 04. Here we leave that map out.)
 #
 # $$z = x_{\text{asked}}\, W^\top + b\ \ [M, V], \qquad p_{mv} = \frac{e^{z_{mv}}}{\sum_u e^{z_{mu}}},
 # \qquad L = -\frac1M \sum_m \log p_{m,y_m}.$$
@@ -282,7 +283,9 @@ check("masked_lm_loss_backward", masked_lm_loss_backward)
 # %% [markdown]
 # ### Two losses
 #
-# The second task is a classification into two: $z = \text{pooled}\, W_s + b_s\ [B, 2]$, and the same cross-entropy.
+# The second task is a classification into two. It reads the first token, `[CLS]`, through one more linear map, the
+# **pooler**: $\text{pooled} = \tanh(x_{\text{[CLS]}} W_p + b_p)\ [B, H]$. Then $z = \text{pooled}\, W_s + b_s\ [B, 2]$,
+# and the same cross-entropy.
 # The training minimises the sum, $L = L_{\text{words}} + L_{\text{order}}$. A sum hands its gradient to both parts
 # unchanged, so there is nothing to derive: both backward passes start from 1, and meet in the encoder, where
 # gradients add up.
@@ -493,15 +496,18 @@ picture(figure, "Two by two accuracies of counting methods. The cosine is far ab
 # not in the counts.
 #
 # Why is the difference a little better than a coin at NSP? Look at how the other message is drawn: every message alike,
-# long or short. But a *piece of text* is more often of a long message. So the B of a false pair comes from a shorter
-# message than its A, and short and long messages are of different centuries. It is a leak, in Google's code as in ours.
-# Suspecting is not knowing, so draw the B of the false pairs otherwise, by place in the text, and look again:
+# long or short. But a *piece of text* is more often of a long message. So the B of a false pair comes, on average, from
+# a shorter message than its A. Short and long messages are of different times, as you will see, and so have different
+# words. It is a leak, in Google's code as in ours. Suspecting is not knowing, so draw the B of the false pairs
+# otherwise, by place in the text, and look again:
 
 # %%
 lengths = np.array([shard.sentence_bounds(document)[-1] - shard.sentence_bounds(document)[0]
                     for shard in shards for document in shard.documents])
 print(f"mean length of a message {lengths.mean():,.0f} pieces; "
       f"of the message that a piece of text is from {(lengths**2).sum() / lengths.sum():,.0f}")
+print("a quarter of the messages after the other, oldest first:",
+      ", ".join(f"{quarter.mean():,.0f}" for quarter in np.array_split(lengths, 4)))
 
 
 def redrawn(part):
@@ -518,8 +524,8 @@ print(f"difference at NSP: {accuracy['difference', 'nsp']:.1%} as it is drawn, "
       f"{right.mean():.1%} drawn by place (± {50 / np.sqrt(len(right)):.1f})")
 
 # %% [markdown]
-# That was it. And topic against order? The paper found the same with whole ALBERTs (section 4.6, Table 5; accuracies
-# in per cent):
+# That was it: drawn by place, nothing is left that differs from a coin. And topic against order? The paper found the
+# same with whole ALBERTs (section 4.6, Table 5; accuracies in per cent):
 #
 # | trained with | right on NSP | right on SOP |
 # |---|---|---|
@@ -619,8 +625,7 @@ check("pairs_to_be_sure", n_pairs)
 #   two words (`sop_strict=False` restores Google's choice).
 # * **Half of the documents are gathered from the back**, for the length.
 # * **-100.** Labels have the shape of the input, [B, T], and -100 where nothing is asked. Google's files hold
-#   positions, ids and weights of 20 slots instead. The loss divides by the number of labels, and so it does not
-#   depend on padding.
+#   positions, ids and weights of 20 slots instead.
 # * **Single tokens as a yardstick.** N-grams are harder than single pieces, so their loss cannot be compared with other
 #   models'. Evaluation reports both: the training's own masking, and 15 % single pieces.
 

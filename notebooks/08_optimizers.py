@@ -147,15 +147,16 @@ for name, (path, _) in paths.items():
           f"{np.linalg.norm(path[60]):.3f} from the bottom")
 picture(figure, "Four paths on the contour lines of the valley. SGD at a low rate falls to the "
         "valley floor and crawls along it. At a high rate it zigzags between the walls. "
-        "Momentum curves in with a few swings. Adam goes nearly straight "
-        "towards the bottom, both coordinates at the same pace, and swings past it.")
+        "Momentum curves in with a few swings. Adam sets out on the diagonal, both "
+        "coordinates at the same pace, crosses the valley floor once and swings past the bottom.")
 
 # %% [markdown]
 # Adam's path begins on the diagonal: both coordinates move by the same amount, although their gradients differ by a
 # factor of 7.5. It does not know that one wall is steeper; that is its strength.
 #
 # **Scale does not matter.** Multiply the loss by 1,000 and SGD's steps become 1,000 times as long. Adam's stay as they
-# are. Remember notebook 06: a shared layer's gradient is a sum over twelve applications. Adam does not mind.
+# are. Remember notebook 06: a shared layer's gradient is a sum over twelve applications. Adam does not mind. (Its first
+# step is 0.032 and not 0.01: see below.)
 
 # %%
 for name, optimizer in (("SGD", sgd(0.01)), ("Adam", adam(0.01))):
@@ -191,8 +192,8 @@ picture(figure, "Step length under a constant gradient. With bias correction alw
 
 # %% [markdown]
 # Without correction the early steps are several times too long. The warmup, which comes below, hides it. So the
-# omission does little harm in pretraining. It matters where training is short; fine-tuning with it is a choice
-# (`bias_correction=True`).
+# omission does little harm in pretraining. It matters where training is short: `bias_correction=True` divides the
+# factors out, and the package's fine-tuning has it on.
 #
 # ## AdamW: decay that is not divided
 #
@@ -242,8 +243,11 @@ picture(figure, "Two weights over 4,000 steps of noise. Left, decay in the gradi
         "dashed curve of pure decay.")
 
 # %% [markdown]
+# Decay in the gradient treats the two as differently as can be: one weight loses everything, the other a tenth.
+# Decoupled, both lose about the third that $(1 - \eta\lambda)^t$ says; the rest is noise.
+#
 # ### What does not decay
-# Biases, and the gains and shifts of LayerNorm: a gain is meant to be 1, and pulling it to 0 would do nothing but harm.
+# Biases, and the gains and shifts of LayerNorm. A gain begins at 1, and decay towards 0 would only weaken the signal.
 # Google's code excludes them by name, and so does the package:
 
 # %%
@@ -423,14 +427,15 @@ picture(figure, "Share of its length by which each matrix moves. LAMB: the same 
 
 # %% [markdown]
 # With SGD the query and key matrices would have to wait until everything else is in place: at the beginning attention
-# is nearly uniform, and their gradients are tiny. AdamW brings the matrices together, all but those two and the pooler,
-# and LAMB makes all alike. Why not AdamW those two? Look at the size of their gradients beside $\varepsilon = 10^{-6}$:
+# is nearly uniform, and their gradients are tiny. AdamW brings the matrices together, all but those two and the pooler
+# (the output of which is read only by the small new classifier of sentence order). LAMB makes all alike. Why does AdamW
+# move these so little? Look at the size of their gradients beside $\varepsilon = 10^{-6}$:
 
 # %%
 layer = "albert.encoder.albert_layer_groups.0.albert_layers.0."
-for name in ("attention.query.weight", "attention.value.weight"):
-    g = np.abs(parameters[layer + name].grad)
-    print(f"{name:<23} median gradient {np.median(g):.1e}, after one step √v = "
+for name in ("attention.query.weight", "albert.pooler.dense.weight", "attention.value.weight"):
+    g = np.abs(parameters[name if name in parameters else layer + name].grad)
+    print(f"{name:<26} median gradient {np.median(g):.1e}, after one step √v = "
           f"{np.sqrt(0.001) * np.median(g):.1e}")
 
 # %% [markdown]
@@ -480,6 +485,7 @@ check("rate_after_warmup", rate_after_warmup)
 # the loss of a model that knows that and ignores all context.
 
 # %%
+print(f"knowing frequencies alone: a loss of {entropy:.2f}")
 runs = {"SGD": (lambda p: Momentum(p, 0), (0.03, 0.3, 3)), "momentum": (Momentum, (0.03, 0.3, 3)),
         "AdamW": (AdamW, (1e-4, 1e-3, 1e-2)), "LAMB": (LAMB, (1e-3, 1e-2, 1e-1))}
 figure = new_figure(9, 3)
@@ -507,8 +513,8 @@ picture(figure, "Four panels with the loss of three rates each. In every panel t
         "is about as good, but for LAMB much worse.")
 
 # %% [markdown]
-# Read it with care. On the *frequencies* all four are about equally good **at their own rate**; and the rates differ by
-# a factor of hundreds, because they mean different things: a multiple of the gradient, a distance for each number, a
+# Read it with care. On the *frequencies* all four are about equally good **at their own rate**; and these rates differ
+# by factors of hundreds, because they mean different things: a multiple of the gradient, a distance for each number, a
 # share of a tensor's length. A comparison of optimizers at the same rate compares nothing. (SGD survives a rate of 3
 # because clipping limits it to a step of length 3.) What comes after the frequencies, the words in their context, takes
 # more steps than we have here. Notebook 09 takes them.

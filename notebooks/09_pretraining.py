@@ -5,8 +5,8 @@
 # > to a series of breakthroughs in language representation learning. (Lan et al., section 1)
 #
 # You have every part: the encoder with its backward pass (04 to 06), the questions (07), the optimizer (08). Here they
-# meet, on 249 messages of the presidents of the United States, in a loop of fifteen lines. Then come the questions
-# that matter more than the loop: is it learning at all, compared with *what*, and what has it learned?
+# meet, on 249 messages of the presidents of the United States, in a loop of less than twenty lines. Then come the
+# questions that matter more than the loop: is it learning at all, compared with *what*, and what has it learned?
 #
 # The loop takes one to two minutes on two cores. The rest of the notebook takes you about 35.
 
@@ -53,8 +53,8 @@ check("fresh_model_loss", loss_of_ignorance)
 #
 # $$H = -\sum_w p(w) \log p(w).$$
 #
-# Every masked-language model comes past this line, and many stop there: most reports of "the loss does not fall" are
-# models that have learned how frequent "the" is.
+# Every masked-language model comes past this line, and many stay there for long: they have learned how frequent "the"
+# is, and their loss no longer falls.
 #
 # ### Exercise 2
 # Write it. Some pieces never occur.
@@ -131,7 +131,8 @@ print(f"knowing the left piece {bigram:.2f}  (new text; on the text counted, wit
 
 # %% [markdown]
 # The last two numbers are a warning. The same table is better by half a nat on the text that it has counted. A number
-# from the training text is not a result; from here on, what we compare is held out.
+# from the training text is not a result; from here on, what we compare is held out. (Line 2 we leave as it is. Its 4,096
+# frequencies come from millions of pieces, so they are hardly learned by heart.)
 #
 # A masked-language model sees both sides, so in the end it should be well below the third line. It is also worse off:
 # of the neighbours it looks at, some are hidden as well.
@@ -272,7 +273,7 @@ picture(figure, "The training loss begins near the line of frequencies, then fal
 
 # %% [markdown]
 # Read the picture from the left. With its bias at the frequencies and only 12 tokens to look at, our model is soon
-# below line 2. Without these two helps it would stay there for most of such a run: that is the **plateau**, the place
+# below line 2. Without these two it would stay at it for long (`docs/learning.md`): that is the **plateau**, the place
 # where "the loss does not fall". It falls because some heads begin to find their neighbours (you will see them below).
 # Where the sequences double the loss jumps: it is another task, with new positions that it has never used. Soon it is
 # below where it was.
@@ -283,7 +284,7 @@ picture(figure, "The training loss begins near the line of frequencies, then fal
 #
 # ### The convergence doctor
 #
-# The sentences printed under the loop came from `ConvergenceDoctor`, which reads the log as you would. What else does
+# The sentence printed under the loop came from `ConvergenceDoctor`, which reads the log as you would. What else does
 # it say? Give it three runs that went wrong:
 
 # %%
@@ -509,9 +510,9 @@ picture(figure, "Accuracy of the probe by depth. The trained model rises from th
 # * Trained embeddings alone are well above chance. "Follows 'the'" is mostly "is a noun or an adjective", and the
 #   table has learned that. (Random embeddings are above chance as well: 128 random numbers are enough to recognise a
 #   frequent piece, and the probe learns the rest.)
-# * One application of the layer adds the rest: the neighbour itself has been fetched, by the heads you saw.
-# * The untrained model gains next to nothing from depth. What the probe finds in the trained one was learned, and is
-#   not the probe's own.
+# * One application of the layer adds most of the rest: the neighbour itself has been fetched, by the heads you saw.
+# * The untrained model gains nothing from depth; it loses a little. What the probe finds in the trained one was
+#   learned, and is not the probe's own.
 #
 # ## What more time gives
 #
@@ -530,7 +531,7 @@ print(f"tokens seen: ours {ours / 1e6:.1f} million, theirs {theirs / 1e9:.0f} bi
 # Between the two there is a lot of room. What you have seen come first is frequencies, then neighbours, then grammar.
 # `docs/learning.md` records what was measured with the package's own preset, on this text and on two cores: after
 # five minutes the held-out loss under this yardstick is 4.13 to 4.15, and sentence order is right in 55.6 to 55.8 %
-# of pairs of up to 64 tokens. It is far below the third line, and sentence order has hardly begun. With more:
+# of pairs of up to 64 tokens. That is well below our third line, and sentence order has hardly begun. With more:
 #
 # * **more steps** help first, then **more text**;
 # * **longer sequences** are what sentence order needs, and what makes each step dearer;
@@ -549,7 +550,9 @@ print(inspect.getsource(Trainer.step))
 
 # %% [markdown]
 # * Several small batches may make one step (`gradient_accumulation_steps`), and several processes share one
-#   (`ranks.sum`). Gradients only ever add up, so both are one line.
+#   (`ranks.sum`). Gradients only ever add up, so both are one line. Its docstring is frank about one thing: over
+#   accumulated batches the *training* loss is a mean of means, what exercise 4 warns of. Full batches of one length have
+#   nearly the same number of predictions, so the two hardly differ. The evaluation weighs, as you did.
 # * All gradients lie in one array: set to 0, or sum over processes, in a single operation.
 # * A loss that is not a number stops the run *before* the weights are touched, with a sentence that says which tensor
 #   it was.

@@ -409,7 +409,7 @@ def attention_backward(d_context, cache):
 print(check_gradients((attention, attention_backward), query, key, value, hidden))
 
 # %% [markdown]
-# $\sqrt 3 = 1.732$: the head size is 3, so $\frac{1}{\sqrt D}$ is missing. And `value` is off by more than its own
+# $\sqrt 3 = 1.732$: the head size is 3, so $\frac{1}{\sqrt D}$ is missing. And `value` is off by four fifths of its
 # length: the probabilities should be transposed, $dV = P^\top dC$. That $P$ is square hid it. In practice a bug
 # like it lives as long as queries and keys are equally many.
 #
@@ -738,13 +738,13 @@ for name, joined in {"mean of two means": mean_of_means, "weighted by labels": w
 #
 # * `tinyalbert gradcheck` checks a whole tiny `AlbertForPreTraining` from the command line, with a full, a padded
 #   and an empty sequence. No two of its sizes are equal, so no factor and no transposition can hide behind another.
-# * While it checks, gains and biases are moved away from 1 and 0. Specimen 3 is right at the initial values, and so
-#   is half of this collection.
-# * `dy` is random. With `dy = 1` the gradient of a layer norm is zero, and zero equals zero.
+# * While it checks, gains and biases are moved away from 1 and 0. At the initial values specimen 3 would be right.
+# * `dy` is random. With `dy = 1` the gradient of a fresh layer norm's input is zero, and zero equals zero.
 # * The tests of the checker are broken layers: it must fail on each and name it. Its hypotheses are small functions
 #   in `gradcheck/diagnosis.py`, ten at present. "No known pattern" is an invitation to write the eleventh.
 # * Against what no gradient check can see stand other tests: comparisons with PyTorch tensor by tensor, the law of
-#   padding, a batch split in two.
+#   padding, a batch split in two. The package has one mean of means itself, over accumulated batches, and says so
+#   (notebook 09).
 
 # %%
 from tinyalbert.gradcheck.diagnosis import HYPOTHESES

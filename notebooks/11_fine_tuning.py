@@ -240,7 +240,7 @@ for label, weights in zip(regression.classes_, regression.coef_, strict=True):
 # words is still far ahead.
 #
 # **Never report a fine-tuned model without such a line.** `docs/finetuning.md` has three public data sets, with the
-# same verdict on two of them for a small model. A published ALBERT would turn it round; that, too, has to be measured.
+# same verdict on two of them for a small model. A published ALBERT may turn it round; that, too, has to be measured.
 #
 # ### Where it errs
 
@@ -281,11 +281,12 @@ check("macro_f1", macro_f1)
 # ### What an answer came from
 #
 # A gradient says what to change; it can also say what *mattered*. Let $e_t$ be the word vector of token $t$, and $p$
-# the probability of the answer. If the vector shrank a little, $\log p$ would change by
+# the probability of the answer. Make the vector longer by a small share $\delta$. To first order $\log p$ rises by
+# $\delta\,s_t$, with
 #
-# $$s_t = e_t \cdot \frac{\partial \log p}{\partial e_t}$$
+# $$s_t = e_t \cdot \frac{\partial \log p}{\partial e_t}.$$
 #
-# to first order. This is **gradient times input**, and all that it takes is a backward pass that goes on to the
+# This is **gradient times input**, and all that it takes is a backward pass that goes on to the
 # embeddings. (`tinyalbert.report.saliency`: it hands the word vectors in, as `inputs_embeds`, and gets their gradient
 # out.) Of a paragraph that the model has right but is not sure of; where $p$ is near 1, $\log p$ is flat, and there is
 # nothing to see:
@@ -390,7 +391,9 @@ picture(figure, "F1 over the number of examples, three rising lines. The pretrai
 
 # %% [markdown]
 # So little guessing of words is worth a great many examples: with 100 directions the pretrained model is ahead of the
-# other with all 1,752. This is what "limited training data" in the paper's sentence means.
+# other with all 1,752. This is what "limited training data" in the paper's sentence means. (Be as strict here as above:
+# the trunk has read *all* plays, those of the test too. Nobody told it what a name is, but it has met the names. How
+# much of the lead is owed to that, we have not measured.)
 #
 # ## With what rate?
 #
@@ -475,7 +478,8 @@ finetuned, _ = fine_tune(task, directions, 250, fresh, learning_rate=5e-3, freez
 print(f"{'frozen, random':<18}F1 {f1_of(finetuned):.3f}")
 
 # %% [markdown]
-# Differences of a few hundredths between single runs say nothing (notebook 12 is about how to tell). So: whether the
+# Differences of a few hundredths between single runs say nothing: above, the same model with the same directions in
+# another order had 0.720 in place of 0.738. (Notebook 12 is about how to tell.) So: whether the
 # rate warms up makes no difference that you could see here. Letting the lower layers move less does not help either:
 # the trunk has little to lose, and in ALBERT there are only three heights. Both are insurance for large models, which
 # at their first large step can end in a place where they give the same answer to everything.

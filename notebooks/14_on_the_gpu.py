@@ -506,9 +506,9 @@ picture(figure, "The roofline of this machine on logarithmic axes: a slope at th
 # Two lessons. They hold on a GPU all the more: with tensor cores its corner of the roof lies much further to the
 # right.
 #
-# * **Between the matrix products nothing is limited by arithmetic.** A bias, a GELU, a norm, a softmax: all under
-#   the slope. To speed them up, move fewer bytes. That is what the kernels are for, and why the GPU's GELU computes
-#   $\Phi$ *again* in the backward pass instead of keeping it.
+# * **What lies between the matrix products has few operations for each byte.** The bias and the norm stand under the
+#   slope, and on a GPU so do GELU and softmax. To speed them up, move fewer bytes. That is what the kernels are for,
+#   and why the GPU's GELU computes $\Phi$ *again* in the backward pass instead of keeping it.
 # * **A matrix product for one token is limited by memory too**: it reads the whole weight for a single row. With
 #   many tokens the same weight serves them all. Therefore batches.
 #
@@ -553,7 +553,7 @@ print(" " * 18, "sign exponent, digits: a bfloat16 ends at the bar")
 # Behind $\pi$'s bar comes a 0 first: the rest is less than half of the last kept digit and is dropped. Behind that
 # of 0.1 comes a 1 and more: the nearest bfloat16 is the next one *up*. Exactly in the middle between two, one takes
 # the one that ends in 0, so that errors do not lean to one side ("ties to even"). The package's kernel does all
-# that with one addition:
+# that in one line of integer additions:
 
 # %%
 print(kernel_source("to_bfloat16"))
@@ -599,15 +599,15 @@ with np.errstate(over="ignore"):
     as_half = magnitudes.astype(np.float16).astype(np.float32)
 relative = {"bfloat16": np.abs(rounded(magnitudes) / magnitudes - 1),
             "float16": np.minimum(np.abs(as_half / magnitudes - 1), 1)}
-for name, error in relative.items():
-    fine = magnitudes[error < 0.01]
+windows = {name: error.reshape(50, 30).max(1) for name, error in relative.items()}
+for name, worst in windows.items():                     # the worst of 30 neighbouring numbers
+    fine = magnitudes.reshape(50, 30)[worst < 0.01]
     print(f"{name:9} better than 1 % from {fine.min():.0e} to {fine.max():.0e}")
 
 figure = new_figure(6.5, 2.8)
 axes = figure.subplots()
-for (name, error), colour in zip(relative.items(), (BLUE, ORANGE), strict=True):
-    windows = error.reshape(50, 30).max(1)
-    axes.loglog(magnitudes.reshape(50, 30)[:, 15], windows, color=colour, label=name)
+for (name, worst), colour in zip(windows.items(), (BLUE, ORANGE), strict=True):
+    axes.loglog(magnitudes.reshape(50, 30)[:, 15], worst, color=colour, label=name)
 axes.set_xlabel("size of the number")
 axes.set_ylabel("largest relative error")
 axes.legend(frameon=False)

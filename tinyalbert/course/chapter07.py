@@ -115,7 +115,7 @@ EXERCISES = [
         "these favour long n-grams: p(n) ∝ 1/n, not ∝ n":
             lambda n: np.arange(1, n + 1) / (n * (n + 1) / 2),
     }),
-    number("mean_ngram_length", 18 / 11, tolerance=1e-3, mistakes={
+    number("mean_ngram_length", 18 / 11, tolerance=5e-3, mistakes={
         "that is the mean of 1, 2 and 3, as if all were drawn alike: weigh n by p(n)": 2,
         "that is the sum of the weights 1/n; the mean is Σ n p(n)": 11 / 6,
     }),
@@ -152,6 +152,9 @@ EXERCISES = [
             lambda *given: order_instance(*given, sep_type=1),
         "nothing is swapped": lambda first, second, swapped:
             (*order_instance(first, second, False)[:2], int(swapped)),
+        "the types count the pieces as they were written; after a swap A is the second text":
+            lambda first, second, swapped: (order_instance(first, second, swapped)[0],
+                order_instance(first, second, False)[1], int(swapped)),
         "the types moved with the text: type 0 is what comes first now, whichever was written "
         "first": lambda first, second, swapped: (
             order_instance(first, second, swapped)[0],
@@ -161,6 +164,9 @@ EXERCISES = [
         "divide by the lengths of both count vectors, or long segments look alike":
             lambda a, b, size: float(np.bincount(a, minlength=size)
                                      @ np.bincount(b, minlength=size)),
+        "you divide by the numbers of pieces; the length of a vector is √Σ c²":
+            lambda a, b, size: float(np.bincount(a, minlength=size)
+                                     @ np.bincount(b, minlength=size)) / len(a) / len(b),
         "you only look whether a piece occurs; count how often": shared_pieces,
         "that is the distance 1 - cos": lambda *given: 1 - bag_cosine(*given),
     }),

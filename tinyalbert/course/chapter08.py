@@ -15,17 +15,20 @@ Array = np.ndarray
 
 
 def adamw_step(theta: Array, g: Array, m: Array, v: Array, lr: float, decay: float, *,
-               into: str = "step", root: str = "outside", late: bool = False) -> tuple:
+               into: str = "step", root: str = "outside", late: bool = False,
+               enters: tuple[float, float] = (0.1, 0.001)) -> tuple:
     if into == "gradient":
         g = g + decay * theta
     old_m = m
-    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+    m, v = 0.9 * m + enters[0] * g, 0.999 * v + enters[1] * g * g
     used = old_m if late else m
     u = used / (np.sqrt(v) + 1e-6) if root == "outside" else used / np.sqrt(v + 1e-6)
     if into == "step":
         u = u + decay * theta
     new = theta - lr * u
-    return (new - decay * theta if into == "weights" else new), m, v
+    if into == "weights":
+        new = new - decay * theta
+    return (new - lr * decay * new if into == "result" else new), m, v
 
 
 def clip(gradients: list[Array], max_norm: float) -> list[Array]:
@@ -39,10 +42,17 @@ def lamb_step(theta: Array, u: Array, lr: float) -> Array:
     return moved
 
 
-def without_guard(theta: Array, u: Array, lr: float) -> Array:
+def half_guarded(theta: Array, u: Array, lr: float, *guarded: str) -> Array:
+    a, b = np.linalg.norm(theta), np.linalg.norm(u)
+    one = a == 0 and "theta" in guarded or b == 0 and "u" in guarded
     with np.errstate(invalid="ignore", divide="ignore"):
-        moved: Array = theta - lr * np.linalg.norm(theta) / np.linalg.norm(u) * u
-    return np.nan_to_num(moved)
+        moved: Array = theta - lr * (1 if one else a / b) * u
+    return moved
+
+
+def bias_corrected(theta: Array, g: Array, m: Array, v: Array, lr: float, decay: float) -> tuple:
+    _, m, v = adamw_step(theta, g, m, v, lr, decay)
+    return theta - lr * (m / 0.1 / (np.sqrt(v / 0.001) + 1e-6) + decay * theta), m, v
 
 
 def each_element(theta: Array, u: Array, lr: float) -> Array:
@@ -95,6 +105,10 @@ EXERCISES = [
             lambda *a: adamw_step(*a, into="gradient"),
         "decay is a part of the step, and the step is multiplied by lr":
             lambda *a: adamw_step(*a, into="weights"),
+        "the decay is of θ as it was before the step": lambda *a: adamw_step(*a, into="result"),
+        "that is Adam's bias correction; Google's code uses m and v as they are": bias_corrected,
+        "m and v are averages: what is new enters with the weights 0.1 and 0.001":
+            lambda *a: adamw_step(*a, enters=(1, 1)),
         "ε belongs outside the root: √v + ε, not √(v + ε)":
             lambda *a: adamw_step(*a, root="inside"),
         "the step must use the new m, with this step's gradient in it":
@@ -107,12 +121,18 @@ EXERCISES = [
             lambda gs, most: [np.clip(g, -most, most) for g in gs],
         "a gradient that is short enough stays as it is; this one makes it longer":
             lambda gs, most: [g * most / np.sqrt(sum((h * h).sum() for h in gs)) for g in gs],
+        "that is the square of the length: take the root":
+            lambda gs, most: [g * min(1, most / sum((h * h).sum() for h in gs)) for g in gs],
         "the length of all is √(Σ ‖g‖²), not the sum of their lengths":
             lambda gs, most: [g * min(1, most / sum(np.linalg.norm(h) for h in gs)) for g in gs],
     }),
     function("lamb_step", lamb_step, tensors, mistakes={
+        "a length may be 0: a θ of zeros would stay so for ever, a u of zeros divides by 0; take 1":
+            half_guarded,
         "where θ is all zeros its ratio would be 0, and it would stay so for ever: take 1":
-            without_guard,
+            lambda *a: half_guarded(*a, "u"),
+        "where u is all zeros you divide by 0: take 1 there, too":
+            lambda *a: half_guarded(*a, "theta"),
         "the ratio is one number for the whole tensor, not one for each element": each_element,
         "the ratio is upside down: ‖θ‖/‖u‖, so that the step becomes as long as lr ‖θ‖": inverted,
     }),

@@ -88,7 +88,7 @@ EXERCISES = [
         "that is the probability of each piece; the loss is minus its logarithm": 1 / 4096,
         "the loss is minus the logarithm of a probability, so it is positive": -math.log(4096),
     }),
-    function("entropy_in_nats", entropy_in_nats, piece_counts, mistakes={
+    function("entropy_in_nats", entropy_in_nats, piece_counts, tolerance=1e-6, mistakes={
         "that is in bits: take the natural logarithm": lambda counts:
             entropy_in_nats(counts) / np.log(2),
         "the sign: -Σ p log p is positive": lambda counts: -entropy_in_nats(counts),
@@ -101,6 +101,9 @@ EXERCISES = [
         "each row should add up to 1: what follows a piece l is divided by how often l stood on "
         "the left, a sum over the row": lambda counts, k:
             (counts + k * counts.sum(0) / counts.sum()) / (counts.sum(0) + k),
+        "p(w) is how often w stands on the right, a sum over its column; yours sums over its row":
+            lambda counts, k: ((counts + k * counts.sum(1) / counts.sum())
+                               / (counts.sum(1, keepdims=True) + k)),
         "the k imaginary observations are spread evenly; spread them as the pieces are, k p(w)":
             lambda counts, k: (counts + k / len(counts)) / (counts.sum(1, keepdims=True) + k),
         "k is missing below the line": lambda counts, k: (

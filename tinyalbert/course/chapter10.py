@@ -152,8 +152,9 @@ def smoothed(logits: Array, labels: Array, smoothing: float = SMOOTHING) -> Arra
     return (1 - smoothing) * one_hot + smoothing / classes
 
 
-def smoothed_backward(dy: Array, logits: Array, labels: Array, *, smoothing: float = SMOOTHING,
-                      of_all: bool = False, ignoring: bool = True) -> Array:
+def smoothed_backward(dy: Array | float, logits: Array, labels: Array, *,
+                      smoothing: float = SMOOTHING, of_all: bool = False,
+                      ignoring: bool = True) -> Array:
     asked = labels != F.IGNORED
     d = F.softmax(logits) - smoothed(logits, labels, smoothing)
     return dy * d * (asked[:, None] if ignoring else 1) / (len(labels) if of_all else asked.sum())
@@ -164,8 +165,8 @@ def answers(rng: np.random.Generator) -> Iterator[tuple]:
     yield rng.standard_normal((3, 6)), np.array([5, 5, -100])
 
 
-def best_step(exponent: float = 1 / 3, rounding: float = 2.0**-53) -> float:
-    return float((3 * rounding)**exponent)
+def best_step(rounding: float = 2.0**-53) -> float:
+    return float((3 * rounding)**(1 / 3))
 
 
 EXERCISES = [
@@ -211,14 +212,19 @@ EXERCISES = [
     backward("repair_smoothing", smoothed_loss, answers, constants=1, mistakes={
         "p - onehot is the gradient without smoothing: subtract the smoothed distribution":
             lambda dy, z, labels: smoothed_backward(dy, z, labels, smoothing=0.0),
-        "rows with label -100 ask nothing and get nothing; yours push every word up a little":
+        "rows with label -100 ask nothing and get nothing; yours get p - s/V":
             lambda dy, z, labels: smoothed_backward(dy, z, labels, ignoring=False),
+        "dy is missing: the chain rule multiplies by what comes from above":
+            lambda dy, z, labels: smoothed_backward(1.0, z, labels),
         "the mean is over the rows that ask, not over all":
             lambda dy, z, labels: smoothed_backward(dy, z, labels, of_all=True),
     }),
-    number("best_step", best_step, tolerance=0.01, mistakes={
-        "that is the best step of the one-sided quotient, whose own error is h, not h²":
-            best_step(1 / 2),
+    number("best_step", best_step, tolerance=0.02, mistakes={
+        "the slope of h²/6 is h/3 and that of u/h is -u/h²: together 0 where h³ = 3u. You have the "
+        "square root of 3u": (3 * 2.0**-53)**(1 / 2),
+        "that is the cube root of u; the 3 of h³ = 3u is missing": 2.0**(-53 / 3),
+        "that is the cube root of 6u, where the two errors are equal (or u is taken for 2⁻⁵²); "
+        "their sum is smallest where their slopes cancel": best_step(rounding=2.0**-52),
         "that is float32's; the question is about float64": best_step(rounding=2.0**-24),
     }),
 ]

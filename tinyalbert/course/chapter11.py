@@ -51,6 +51,17 @@ def recall(counts: Array) -> float:
     return float(np.mean(np.diag(counts) / counts.sum(1)))
 
 
+def precision(counts: Array) -> float:
+    return float(np.mean(np.diag(counts) / np.maximum(counts.sum(0), 1)))
+
+
+def unguarded(counts: Array) -> float:
+    """From precision and recall, the first of which is 0/0 where a label is nobody's."""
+    with np.errstate(invalid="ignore"):
+        p, r = (np.diag(counts) / counts.sum(axis) for axis in (0, 1))
+        return float(np.mean(2 * p * r / (p + r)))
+
+
 def tables(rng: np.random.Generator) -> Iterator[tuple]:
     yield (np.array([[8, 2], [5, 5]]),)
     yield (rng.integers(1, 30, (4, 4)),)
@@ -75,7 +86,7 @@ def span_loss(x: Array, W: Array, starts: Array, ends: Array) -> Array:
     return np.asarray(sum(losses) / 2)
 
 
-def span_loss_backward(d_loss: Array, x: Array, W: Array, starts: Array, ends: Array, *,
+def span_loss_backward(d_loss: Array | float, x: Array, W: Array, starts: Array, ends: Array, *,
                        share: float = 0.5, mean: bool = True,
                        which: tuple = (0, 1)) -> tuple[Array, Array]:
     logits = x @ W
@@ -154,6 +165,10 @@ EXERCISES = [
     function("macro_f1", macro_f1, tables, mistakes={
         "that is the accuracy: F1 is of each label by itself, then their mean": f1_of_all,
         "that is the mean recall; F1 looks at the columns as well": recall,
+        "that is the mean precision; F1 looks at the rows as well": precision,
+        "that is the F1 of the mean precision and the mean recall; take each label's F1 first":
+            lambda counts: 2 / (1 / precision(counts) + 1 / recall(counts)),
+        "a label that nobody is called gives 0/0 here; its F1 is 0": unguarded,
     }),
     function("relative_rates", relative_rates,
              lambda rng: iter([(1, 0.8), (12, 0.95), (3, 0.5)]), mistakes={
@@ -171,6 +186,8 @@ EXERCISES = [
             span_loss_backward(*given, share=1),
         "the loss is a mean over the texts: divide by B": lambda *given:
             span_loss_backward(*given, mean=False),
+        "d_loss is missing: the chain rule multiplies by what comes from above":
+            lambda d_loss, *given: span_loss_backward(1.0, *given),
         "the end's share is missing": lambda *given: span_loss_backward(*given, which=(0,)),
     }),
     function("best_span", best_span, scores_of_tokens, mistakes={

@@ -47,9 +47,10 @@ def counts(rng: np.random.Generator) -> Iterator[tuple]:
 # --- arithmetic and communication
 
 
-def layer_flops(hidden: int, inner: int, tokens: int, *, each: int = 2, looks: bool = True) -> int:
+def layer_flops(hidden: int, inner: int, tokens: int, *, each: int = 2, maps: int = 4,
+                looks: int = 2) -> int:
     """Of one token in one application of a block, among so many tokens."""
-    return each * (4 * hidden * hidden + looks * 2 * tokens * hidden + 2 * hidden * inner)
+    return each * (maps * hidden * hidden + looks * tokens * hidden + 2 * hidden * inner)
 
 
 def exchange_seconds(parameters: int, machines: int, rate: float, *, rounds: int = 2) -> float:
@@ -103,7 +104,11 @@ EXERCISES = [
         "those are multiply-adds; each is two FLOPs":
             lambda *given: layer_flops(*given, each=1),
         "the two products among the tokens are missing, T H multiply-adds each":
-            lambda *given: layer_flops(*given, looks=False),
+            lambda *given: layer_flops(*given, looks=0),
+        "there are two products among the tokens: the scores, and the sum of the values":
+            lambda *given: layer_flops(*given, looks=1),
+        "there are four products H x H: query, key, value and the output":
+            lambda *given: layer_flops(*given, maps=3),
         "that is for all T tokens; give it for one":
             lambda h, f, tokens: tokens * layer_flops(h, f, tokens),
     }),

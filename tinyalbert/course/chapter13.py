@@ -40,9 +40,9 @@ def block_names(rng: np.random.Generator) -> Iterator[tuple]:
 
 
 def parameters(vocab: int, size: int, hidden: int, layers: int, groups: int, *,
-               with_map: bool = True, applied: bool = False, wide: bool = False) -> int:
-    block = 4 * (hidden * hidden + hidden) + 2 * hidden + 8 * hidden * hidden + 5 * hidden
-    block += 2 * hidden
+               with_map: bool = True, applied: bool = False, wide: bool = False,
+               biases: bool = True, norms: bool = True) -> int:
+    block = 12 * hidden * hidden + biases * 9 * hidden + norms * 4 * hidden
     table = vocab * (hidden if wide else size)
     step = size * hidden + hidden if with_map and size != hidden else 0
     return table + step + (layers if applied else groups) * block
@@ -132,12 +132,21 @@ EXERCISES = [
             lambda *sizes: parameters(*sizes, applied=True),
         "the map from E to H, with its bias, is missing (there is none where E = H)":
             lambda *sizes: parameters(*sizes, with_map=False),
+        "where E = H there is no map": lambda vocab, size, hidden, layers, groups: (
+            parameters(vocab, size, hidden, layers, groups)
+            + (size == hidden) * (size * hidden + hidden)),
+        "the biases in the block are missing: 4 H of attention's maps, F + H behind them":
+            lambda *sizes: parameters(*sizes, biases=False),
+        "the norms are missing: two in each block, each with a gain and a shift":
+            lambda *sizes: parameters(*sizes, norms=False),
         "the word table of ALBERT is V x E; V x H is BERT's":
             lambda *sizes: parameters(*sizes, wide=True),
     }),
     function("sentence_vectors", sentence_vectors, padded, mistakes={
         "the mean runs over padding too: weigh every token by its mask, divide by their number":
             lambda hidden, mask: sentence_vectors(hidden, mask, padding=True),
+        "divide every vector by its own length, not all by one": lambda hidden, mask: (
+            (mean := sentence_vectors(hidden, mask, unit=False)) / np.linalg.norm(mean)),
         "that is the vector of [CLS]; this model was trained for the mean of all":
             lambda hidden, mask: sentence_vectors(hidden, mask, first=True),
         "the mean is right; divide it by its length, so that a product is a cosine":

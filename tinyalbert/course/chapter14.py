@@ -47,8 +47,8 @@ def steps(rng: np.random.Generator) -> Iterator[tuple]:
 # --- threads
 
 
-def columns_of_thread(thread: int, threads: int, columns: int) -> list[int]:
-    return list(range(thread, columns, threads))
+def columns_of_thread(thread: int, threads: int, columns: int) -> Array:
+    return np.arange(thread, columns, threads)
 
 
 def rows(rng: np.random.Generator) -> Iterator[tuple]:
@@ -89,11 +89,11 @@ def products(rng: np.random.Generator) -> Iterator[tuple]:
 # --- bfloat16
 
 
-def to_bfloat16(x: Array, rounding: str = "even") -> Array:
+def to_bfloat16(x: Array, rounding: str = "even", kept: int = 0xffff0000) -> Array:
     """float32 -> the nearest value of which only the leading 16 bits are not 0, as float32."""
     bits = x.view(np.uint32)
-    more = {"even": 0x7fff + (bits >> 16 & 1), "up": 0x8000, "cut": 0}[rounding]
-    return (bits + np.asarray(more, np.uint32) & np.uint32(0xffff0000)).view(np.float32)
+    more = {"even": 0x7fff + (bits >> 16 & 1), "up": 0x8000, "down": 0x7fff, "cut": 0}[rounding]
+    return (bits + np.asarray(more, np.uint32) & np.uint32(kept)).view(np.float32)
 
 
 def floats(rng: np.random.Generator) -> Iterator[tuple]:
@@ -140,6 +140,10 @@ EXERCISES = [
             lambda x: to_bfloat16(x, "cut"),
         "right but for ties: in the middle between two, take the one whose last bit is 0":
             lambda x: to_bfloat16(x, "up"),
+        "right but for ties, which all go down here: add the last kept bit as well":
+            lambda x: to_bfloat16(x, "down"),
+        "the lower 16 bits still hold something: mask them off":
+            lambda x: to_bfloat16(x, kept=0xffffffff),
     }),
     number("counting_stops", 256, mistakes={
         "bfloat16 stores 7 bits behind the leading 1, so it has 8 digits: one power more": 128,

@@ -8,6 +8,7 @@ be told "0.31 instead of 0.27".
 
 from __future__ import annotations
 
+import copy
 import html
 import inspect
 import traceback
@@ -175,9 +176,8 @@ def call(answer: Any, given: tuple) -> Any:
         raise Unsolved from None
     if result is None or result is ...:
         raise Unsolved
-    for before, after in zip(given, arguments, strict=True):
-        if isinstance(before, np.ndarray) and not np.array_equal(before, after, equal_nan=True):
-            raise ValueError("it changes one of its arguments in place: work on a copy")
+    if not all(map(equal, given, arguments)):
+        raise ValueError("it changes one of its arguments in place: work on a copy")
     return result
 
 
@@ -186,13 +186,19 @@ def trials(inputs: Inputs) -> Iterator[tuple]:
 
 
 def copied(given: tuple) -> tuple:
-    return tuple(x.copy() if isinstance(x, np.ndarray) else x for x in given)
+    return tuple(copy.deepcopy(x) if isinstance(x, np.ndarray | list) else x for x in given)
+
+
+def equal(before: Any, after: Any) -> bool:
+    if isinstance(before, list):
+        return len(before) == len(after) and all(map(equal, before, after))
+    return not isinstance(before, np.ndarray) or np.array_equal(before, after, equal_nan=True)
 
 
 def difference(got: Any, expected: Any, tolerance: float) -> str:
     """In words; "" if there is none. Of several results, of the first that differs."""
     if isinstance(expected, tuple | list):
-        if not isinstance(got, tuple | list) or len(got) != len(expected):
+        if not isinstance(got, tuple | list | np.ndarray) or len(got) != len(expected):
             return f"it should return {len(expected)} results"
         names = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
         return next((f"of its results, the {name}: {problem}" for name, ours, theirs in

@@ -4,9 +4,9 @@ For a text of word vectors e and the probability p of the model's answer, token 
 
     s_t = e_t · d log p / d e_t
 
-the first-order change of log p if its vector were shrunk to nothing: positive for what speaks for
-the answer, negative against it (Simonyan et al. 2014, Denil et al. 2014). It is a linear view of
-something that is not linear: a hint where to look, not a proof.
+to first order what log p would lose if its vector were shrunk to nothing: positive for what speaks
+for the answer, negative against it (Simonyan et al. 2014, Denil et al. 2014). It is a linear view
+of something that is not linear: a hint where to look, not a proof.
 """
 
 from __future__ import annotations
