@@ -43,6 +43,12 @@ test-notebooks: .venv/dev  ## as a student who has solved every exercise
 site: .venv/site  ## the course, the guides and the reference as pages, in docs/_build/html
 	$(BIN)/python -m sphinx -q -W -j auto docs docs/_build/html
 
+lite: .venv/lite  ## the course for a browser tab, in docs/_build/lite
+	$(BIN)/python notebooks/lite.py docs/_build/lite
+
+links: .venv/site  ## are the links to other places alive? (needs the network)
+	$(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/links
+
 lint: .venv/dev  ## ruff
 	$(BIN)/ruff check .
 
@@ -54,7 +60,7 @@ clean:  ## delete the environments and caches, never runs/
 	find tinyalbert tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # An environment is up to date with pyproject.toml as long as the empty file of this name is newer.
-.venv/demo .venv/dev .venv/site .venv/web .venv-reference/reference: pyproject.toml
+.venv/demo .venv/dev .venv/site .venv/lite .venv/web .venv-reference/reference: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	    echo "tinyalbert needs Python 3.11 or newer, and $(PYTHON) is not: make PYTHON=python3.12"; \
 	    exit 1; }
@@ -62,4 +68,4 @@ clean:  ## delete the environments and caches, never runs/
 	$(@D)/bin/python -m pip install --quiet --editable '.[$(@F)]'
 	@touch $@
 
-.PHONY: help demo test test-reference test-web notebooks test-notebooks site lint types clean
+.PHONY: help demo test test-reference test-web notebooks test-notebooks site lite links lint types clean

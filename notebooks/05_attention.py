@@ -483,12 +483,12 @@ line_ids = np.array([[id_of[word] for word in line]])
 before = attend(line_ids)[1][2].probs[0]                                    # [N, T, T]
 
 losses, B = [], 64
-for _ in range(1000):
-    starts = rng.integers(0, len(text) - T, B)
-    ids = text[starts[:, None] + np.arange(T)]                          # [B, T]
-    hidden = np.zeros((B, T), bool)
-    hidden[np.repeat(np.arange(B), 3), rng.integers(0, T, 3 * B)] = True
-    with threadpool_limits(1):                                          # small products: one core
+with threadpool_limits(1):                                              # small products: one core
+    for _ in range(1000):
+        starts = rng.integers(0, len(text) - T, B)
+        ids = text[starts[:, None] + np.arange(T)]                      # [B, T]
+        hidden = np.zeros((B, T), bool)
+        hidden[np.repeat(np.arange(B), 3), rng.integers(0, T, 3 * B)] = True
         losses.append(train_step(ids, hidden & (ids != 1), 3e-3))       # [other] is not asked for
 
 after = attend(line_ids)[1][2].probs[0]
