@@ -74,7 +74,8 @@ def solve(notebook: Any, source: Path) -> None:
 def run(notebook: Any, source: Path) -> None:
     start = time.perf_counter()
     try:
-        NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(HERE)}}).execute()
+        NotebookClient(notebook, timeout=600, extra_arguments=["--log-level=ERROR"],
+                       resources={"metadata": {"path": str(HERE)}}).execute()
     except CellExecutionError as error:
         raise SystemExit(f"{source.name}: {error}") from None
     for cell in notebook.cells:
