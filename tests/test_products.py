@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinyalbert import AlbertConfig, AlbertModel
-from tinyalbert.fast import parallel
+from tinyalbert.fast import parallel, same_weights
 
 try:
     from tinyalbert.fast import amx
@@ -235,6 +235,7 @@ def test_numba_disabled() -> None:
 
 def test_what_nobody_may_write_to_is_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()                          # also for what is small otherwise
+    use_threads(monkeypatch, 1)                 # another would hold b a moment longer
     a, b = normal(0, 48, 256), normal(1, 256, 128)
     packings = []
     monkeypatch.setattr(amx, "packed", lambda x, pack=amx.packed: packings.append(1) or pack(x))
@@ -248,6 +249,75 @@ def test_what_nobody_may_write_to_is_packed_once(monkeypatch: pytest.MonkeyPatch
     kept = len(amx._ready)
     del b
     assert len(amx._ready) == kept - 1          # as long as it lives
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(("rows", "columns"), [(700, 300), (40, 700)])
+def test_a_bias_for_every_row(rows: int, columns: int, threads: int,
+                              monkeypatch: pytest.MonkeyPatch) -> None:
+    use_threads(monkeypatch, threads)
+    a, b, bias = normal(0, rows, 200), normal(1, 200, columns), normal(2, columns)
+    assert np.array_equal(amx.matmul(a, b, bias=bias), amx.matmul(a, b) + bias)
+    assert np.array_equal(amx.weigh(a, b, bias), amx.matmul(a, b) + bias)
+    a[0, 0] = np.inf                            # NumPy's
+    assert np.array_equal(amx.matmul(a, b, bias=bias), np.matmul(a, b) + bias)
+
+
+def test_weights_that_stay_the_same_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b, packings = normal(0, 48, 256), normal(1, 256, 128), []
+    dy = normal(2, 48, 128)
+    expected, turned = amx.matmul(a, b), amx.matmul(dy, b.T)
+    monkeypatch.setattr(amx, "packed", lambda x, pack=amx.packed: packings.append(1) or pack(x))
+    with same_weights():
+        for _ in range(4):
+            assert np.array_equal(amx.weigh(a, b), expected)
+            assert np.array_equal(amx.weigh(dy, b.T), turned)
+    assert len(packings) == 4                   # of both, for the first time, and for good
+    b *= 2
+    for _ in range(2):                          # a new block knows nothing of the old
+        with same_weights():
+            for _ in range(3):
+                assert np.array_equal(amx.weigh(a, b), 2 * expected)
+    assert np.array_equal(amx.weigh(a, b), 2 * expected)
+
+
+def test_blocks_are_each_threads_own() -> None:
+    """One thread's weights may change while another is in a block."""
+    a, b = normal(0, 48, 256), normal(1, 256, 128)
+
+    def train(steps: int) -> None:
+        weight = b.copy()
+        for _ in range(steps):
+            with same_weights():
+                expected = amx.matmul(a, weight)
+                assert all(np.array_equal(amx.weigh(a, weight), expected) for _ in range(3))
+            weight *= -1
+
+    with same_weights(), ThreadPoolExecutor(2) as pool:
+        list(pool.map(train, [5, 5]))
+
+
+@pytest.mark.parametrize("layers", [{}, {"num_hidden_groups": 4}])
+def test_training_sees_every_change_of_a_weight(layers: dict[str, int]) -> None:
+    """Four applications, one preparation, until an optimizer writes: the same bits as without."""
+    config = AlbertConfig(vocab_size=40, embedding_size=128, hidden_size=128, num_hidden_layers=4,
+                          num_attention_heads=2, intermediate_size=256, **layers)
+    ids = np.random.default_rng(0).integers(0, 40, (2, 20))
+
+    def gradients(keep: bool) -> list[np.ndarray]:
+        model = AlbertModel(config)
+        parameters = model.named_parameters()
+        with pytest.MonkeyPatch.context() as patch:
+            if not keep:
+                patch.setattr(amx, "prepared", lambda: None)
+            for _ in range(3):
+                out, cache = model.forward(ids)
+                model.backward(out.last_hidden_state, None, cache)
+                for parameter in parameters.values():
+                    parameter.data -= 0.01 * parameter.grad
+        return [parameter.grad for parameter in parameters.values()]
+
+    assert all(map(np.array_equal, gradients(keep=True), gradients(keep=False)))
 
 
 def test_a_frozen_model_answers_as_before() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from .attention import AlbertAttention, KeysAndValues, SelfAttentionCache
 from .backend import Array
 from .config import AnyConfig
+from .fast import same_weights
 from .feed_forward import AlbertFeedForward, FeedForwardCache
 from .layer import Initializer, Layer
 from .layers import Identity, Linear
@@ -98,6 +99,7 @@ class AlbertEncoder(Layer):
         """The layers in the order in which they are applied, the shared ones repeatedly."""
         return [layer for g in self.order for layer in self.albert_layer_groups[g].albert_layers]
 
+    @same_weights()
     def forward(self, embedded: Array, attention_bias: Array | Packed, rows: Array | None = None, *,
                 rng: np.random.Generator | None = None, keep: bool = True,
                 hidden_states: list[Array] | None = None, attentions: list[Array] | None = None,
@@ -125,6 +127,7 @@ class AlbertEncoder(Layer):
                 caches.append(remembered if self.gradient_checkpointing else cache)
         return x, EncoderCache(embedded, caches)                        # [B, T, H] or [R, H]
 
+    @same_weights()
     def backward(self, dx: Array, cache: EncoderCache) -> Array:
         for layer, kept in zip(reversed(self.applications()), reversed(cache.applications),
                                strict=True):

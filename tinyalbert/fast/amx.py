@@ -22,6 +22,7 @@ from weakref import finalize
 
 import numpy as np
 
+from . import prepared
 from .parallel import for_blocks, num_threads
 from .tiles import CHUNK, DEPTH, GROUP, PANEL, SHAPES, STEP, pack, product
 
@@ -42,13 +43,15 @@ class Packed(NamedTuple):
     usual: bool                     # the numbers are of a size that the unit can take
 
 
-def matmul(a: Array, b: Array | Packed, out: Array | None = None) -> Array:
-    """a @ b for matrices [M, K] and [K, N] of any strides. A b that does not change, as a weight
-    that is not trained, can be `packed` once: the unit then pays from 16 rows of a on."""
+def matmul(a: Array, b: Array | Packed, out: Array | None = None,
+           bias: Array | None = None) -> Array:
+    """a @ b, plus a bias [N] for every row, for matrices [M, K] and [K, N] of any strides. A b that
+    does not change, as a weight that is not trained, can be `packed` once: the unit then pays from
+    16 rows of a on."""
     matrix = b.matrix if isinstance(b, Packed) else b
     b = ready(b) if matrix is b else b
     if not (fits(a, matrix, out) and worth_it(a, matrix, ready=b is not matrix)):
-        return np.matmul(a, matrix, out=out)
+        return plus(np.matmul(a, matrix, out=out), bias)
     b = b if isinstance(b, Packed) else packed(b)
     y = np.empty((len(a), matrix.shape[1]), np.float32) if out is None else out
     x, turned = contiguous(a)
@@ -60,15 +63,38 @@ def matmul(a: Array, b: Array | Packed, out: Array | None = None) -> Array:
     def part(s: slice) -> None:                 # of the rows, or of the columns where rows are few
         if groups >= parts:
             first, last = (GROUP * (groups * i // parts) for i in (s.start, s.stop))
-            panels = first, min(last, rows), b.panels, 0, columns
+            panels = first, min(last, rows), 0, columns
         else:
             first, last = (columns * i // parts for i in (s.start, s.stop))
-            panels = 0, rows, b.panels, first, last
+            panels = 0, rows, first, last
         room = empty_panels(1, GROUP * min(DEPTH, b.panels.shape[1]))[0]
-        sizes.append(product(x, turned, *panels, y, room, SHAPES))
+        sizes.append(product(x, turned, b.panels, *panels, y, room, SHAPES))
+        if bias is not None:            # while they are in the core's cache
+            first, last, left, right = (PANEL * n for n in panels)
+            y[first:last, left:right] += bias[left:right]
 
     for_blocks(parts, LARGE, part)
-    return y if b.usual and usual(sizes) else np.matmul(a, matrix, out=y)
+    return y if b.usual and usual(sizes) else plus(np.matmul(a, matrix, out=y), bias)
+
+
+def weigh(x: Array, weight: Array, bias: Array | None = None) -> Array:
+    """x @ weight + bias. A weight that comes up again in a block of `same_weights` is packed once
+    for the rest of it."""
+    kept = prepared() if weight.flags.writeable else None       # else `ready` keeps it
+    if kept is None or not (fits(x, weight, None) and worth_it(x, weight, ready=False)):
+        return matmul(x, weight, bias=bias)
+    key = weight.__array_interface__["data"], weight.shape, weight.strides
+    if key not in kept:                 # it may be the only time
+        kept[key] = None
+        return matmul(x, weight, bias=bias)
+    kept[key] = kept[key] or packed(weight)
+    return matmul(x, kept[key], bias=bias)
+
+
+def plus(y: Array, bias: Array | None) -> Array:
+    if bias is not None:
+        y += bias
+    return y
 
 
 def packed(b: Array) -> Packed:

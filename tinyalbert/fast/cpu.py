@@ -26,9 +26,16 @@ try:
 except (ImportError, RuntimeError):     # no Numba, or no place for what it compiles
     kernels = None                      # type: ignore[assignment]
 try:
-    from .amx import matmul
+    from .amx import matmul, weigh
 except (ImportError, RuntimeError):     # no Numba, or a processor without a matrix unit
     matmul = np.matmul                  # type: ignore[assignment]
+
+    def weigh(x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
+        y = x @ weight
+        if bias is not None:
+            for_blocks(*y_rows(y), lambda s: np.add(y[s], bias, out=y[s]))
+        return y
+
 
 keep_freed_memory()
 Array = np.ndarray
@@ -53,8 +60,7 @@ def new(x: Array) -> Array:
 
 
 def linear(x: Array, weight: Array, bias: Array) -> Array:
-    y = matmul(rows_of(x), weight)
-    for_blocks(*y_rows(y), lambda s: np.add(y[s], bias, out=y[s]))
+    y = weigh(rows_of(x), weight, bias)
     return y.reshape(*x.shape[:-1], weight.shape[1])
 
 
@@ -64,7 +70,7 @@ def y_rows(y: Array) -> tuple[int, int]:
 
 def linear_backward(dy: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
     dy_rows, x_rows = rows_of(dy), rows_of(x)
-    dx = matmul(dy_rows, weight.T)
+    dx = weigh(dy_rows, weight.T)
     if weight.flags.c_contiguous:
         d_weight = matmul(x_rows.T, dy_rows)
     else:                               # a table turned over: laid out as it is, to be added to it

@@ -226,7 +226,7 @@ def multiply(a: Any, b: Any, depth: Any, start: Any, stop: Any, out: Any, row: A
 
 
 @compiled
-def product(a: Any, turned: Any, rows: Any, last_row: Any, b: Any, columns: Any, last_column: Any,
+def product(a: Any, turned: Any, b: Any, rows: Any, last_row: Any, columns: Any, last_column: Any,
             out: Any, room: Any, shapes: Any) -> Any:
     """out = a @ b, for some rows and columns of panels, as amx.py says; a is turned if `turned`.
     room: for GROUP packed panels. Returns the bits of a's largest number.
