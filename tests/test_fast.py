@@ -369,3 +369,33 @@ def test_the_limit_is_not_mistaken_for_the_number_of_cores(monkeypatch) -> None:
         assert count() == 2
 
 
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False), min_size=1, max_size=40), st.data())
+def test_the_maximum_by_whole_numbers(numbers: list[float], data: st.DataObject) -> None:
+    """Compiled, and of any numbers: both zeros, infinities, the smallest there are."""
+    kernels = pytest.importorskip("tinyalbert.fast.kernels", exc_type=ImportError)
+    x = np.array(data.draw(st.permutations([*numbers, -0.0, 1e-45])), np.float32)
+    assert kernels.maximum(x) == x.max()
+
+
+@pytest.mark.parametrize("nan", [np.nan, -np.nan])
+def test_a_score_that_is_no_number_leaves_none(nan: float) -> None:
+    """A nan with a minus sign is the least of all by its bits."""
+    kernels = pytest.importorskip("tinyalbert.fast.kernels", exc_type=ImportError)
+    scores = np.ones((2, 20), np.float32)
+    scores[1, 3] = nan
+    kernels.softmax(scores, np.float32(1), np.zeros((1, 1, 20), np.float32))
+    assert np.isnan(scores[1]).all() and not np.isnan(scores[0]).any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_adams_step_of_arrays_that_lie_otherwise(dtype: Any) -> None:
+    """Moments are written in place, also where they are no rows in memory."""
+    shape, numbers = (40, 30), (0.9, 0.999, 1e-6, 0.1, 0.001)
+    rng = np.random.default_rng(0)
+    ours = [np.asfortranarray(rng.random(shape).astype(dtype)) for _ in range(3)]
+    theirs = [x.copy() for x in ours]
+    assert_close(cpu.adam_step(*ours, *numbers), TEXTBOOK["adam_step"](*theirs, *numbers), 1e-6)
+    for mine, other in zip(ours[1:], theirs[1:], strict=True):
+        assert_close(mine, other, 1e-6)

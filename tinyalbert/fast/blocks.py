@@ -3,7 +3,7 @@
 `cpu.py` cuts the arrays and hands each core its blocks. A block fits a core's cache, so only the
 first operation of a chain waits for memory. The same functions as compiled loops are in kernels.py.
 
-All arrays are [rows, columns] and contiguous; the last ones are written to.
+All arrays are [rows, columns] and contiguous, Adam's [numbers]; the last ones are written to.
 """
 
 from __future__ import annotations
@@ -109,3 +109,20 @@ def softmax_backward(d_scores: Array, probs: Array, factor: float) -> None:
     d_scores -= np.vecdot(d_scores, probs)[:, None]
     d_scores *= probs
     d_scores *= factor
+
+
+def adam(grad: Array, m: Array, v: Array, beta1: float, rest1: float, beta2: float, rest2: float,
+         eps: float, correction1: float, correction2: float, update: Array) -> None:
+    """rest: 1 - beta, which float32 could not tell from a beta near 1."""
+    m *= beta1
+    np.multiply(grad, rest1, out=update)
+    m += update
+    v *= beta2
+    np.multiply(grad, grad, out=update)
+    update *= rest2
+    v += update
+    np.divide(v, correction2, out=update)
+    np.sqrt(update, out=update)
+    update += eps
+    np.divide(m, update, out=update)
+    update /= correction1

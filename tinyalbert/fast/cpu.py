@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from .. import packing
+from .. import optim, packing
 from . import blocks
 from .parallel import for_blocks, for_each, keep_freed_memory, one_blas_thread
 
@@ -41,6 +41,7 @@ keep_freed_memory()
 Array = np.ndarray
 textbook_gelu: Any = inspect.unwrap(F.gelu)
 textbook_attend: Any = inspect.unwrap(packing.attend)
+textbook_adam_step: Any = inspect.unwrap(optim.adam_step)
 
 
 def block_of(name: str, x: Array) -> Any:
@@ -252,21 +253,10 @@ def cross_entropy(logits: Array, labels: Array, class_weights: Array | None = No
 def adam_step(grad: Array, m: Array, v: Array, beta1: float, beta2: float, eps: float,
               correction1: float, correction2: float) -> Array:
     update = new(grad)
-
-    def block(s: slice) -> None:
-        g, u, m_s, v_s = grad[s], update[s], m[s], v[s]
-        m_s *= beta1
-        np.multiply(g, 1 - beta1, out=u)
-        m_s += u
-        v_s *= beta2
-        np.multiply(g, g, out=u)
-        u *= 1 - beta2
-        v_s += u
-        np.multiply(v_s, 1 / correction2, out=u)
-        np.sqrt(u, out=u)
-        u += eps
-        np.divide(m_s, u, out=u)
-        u *= 1 / correction1
-
-    for_blocks(len(grad), grad[0].nbytes, block)
+    if not all(x.flags.c_contiguous for x in (grad, m, v)):
+        return textbook_adam_step(grad, m, v, beta1, beta2, eps, correction1, correction2)
+    numbers = [grad.dtype.type(x) for x in (beta1, 1 - beta1, beta2, 1 - beta2, eps, correction1,
+                                            correction2)]
+    g, ms, vs, u, block = *(x.ravel() for x in (grad, m, v, update)), block_of("adam", grad)
+    for_blocks(g.size, g.itemsize, lambda s: block(g[s], ms[s], vs[s], *numbers, u[s]))
     return update

@@ -5,7 +5,8 @@ for one number after the other is what a textbook would write, and, compiled, wh
 best: it reads and writes memory once. Numba is optional (`pip install 'tinyalbert[compiled]'`);
 what it compiles is kept in a cache, so only the first use waits.
 
-All arrays are [rows, columns] and contiguous, but softmax's bias, [b, 1 or Q, T] (blocks.py).
+All arrays are contiguous, and [rows, columns] but for softmax's bias, [b, 1 or Q, T], and Adam's,
+[numbers] (blocks.py).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ compiled: Any = njit(nogil=True, cache=True, error_model="numpy")
 contracting: Any = njit(nogil=True, cache=True, error_model="numpy", fastmath={"contract"})
 summing: Any = njit(cache=True, error_model="numpy", fastmath={"contract", "reassoc", "nsz"})
 
-f32 = np.float32
+f32, i32 = np.float32, np.int32
 ONE, TWO, HALF = f32(1), f32(2), f32(0.5)
 LOG2_E, LN2_HIGH, LN2_LOW = f32(1.44269504), f32(0.693359375), f32(-2.12194440e-4)
 TO_WHOLE = f32(1.5 * 2**23)         # added to a float32, it leaves no room for a fraction
@@ -47,7 +48,7 @@ def exp(x: Any) -> Any:
     n = (inside * LOG2_E + TO_WHOLE) - TO_WHOLE
     r = inside - n * LN2_HIGH - n * LN2_LOW
     p = (((((E7 * r + E6) * r + E5) * r + E4) * r + E3) * r + E2) * r * r + r + ONE
-    power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+    power = i32((i32(n) + i32(127)) << i32(23)).view(np.float32)
     return f32(0) if x < LOWEST else p * power
 
 
@@ -138,13 +139,29 @@ def layer_norm_backward(dy: Any, x_hat: Any, inv_std: Any, weight: Any, dx: Any,
 
 
 @compiled
+def maximum(x: Any) -> Any:
+    """float32s are ordered as their bits are, read as whole numbers, if a negative one's are turned
+    over; and of whole numbers the compiler compares many at once."""
+    result = i32(-2**31)
+    for j in range(x.shape[0]):
+        result = max(result, in_order(f32(x[j]).view(np.int32)))
+    return i32(in_order(result)).view(np.float32)
+
+
+@compiled
+def in_order(bits: Any) -> Any:
+    """Its own inverse."""
+    return i32(bits ^ ((bits >> i32(31)) & i32(0x7fffffff)))
+
+
+@compiled
 def softmax(scores: Any, factor: Any, bias: Any) -> None:
     rows = scores.shape[0] // bias.shape[0]                 # of each sequence: heads x queries
     for i in range(scores.shape[0]):
-        allowed, largest = bias[i // rows, i % bias.shape[1]], -f32(np.inf)
+        allowed = bias[i // rows, i % bias.shape[1]]
         for j in range(scores.shape[1]):
             scores[i, j] = scores[i, j] * factor + allowed[j]
-            largest = max(largest, scores[i, j])
+        largest = maximum(scores[i])
         for j in range(scores.shape[1]):
             scores[i, j] = exp(scores[i, j] - largest)
         share = ONE / total(scores[i])
@@ -158,3 +175,13 @@ def softmax_backward(d_scores: Any, probs: Any, factor: Any) -> None:
         mean = dot(d_scores[i], probs[i])
         for j in range(d_scores.shape[1]):
             d_scores[i, j] = (d_scores[i, j] - mean) * probs[i, j] * factor
+
+
+@compiled
+def adam(grad: Any, m: Any, v: Any, beta1: Any, rest1: Any, beta2: Any, rest2: Any, eps: Any,
+         correction1: Any, correction2: Any, update: Any) -> None:
+    for i in range(grad.shape[0]):
+        g = grad[i]
+        m[i] = beta1 * m[i] + rest1 * g
+        v[i] = beta2 * v[i] + rest2 * g * g
+        update[i] = m[i] / correction1 / (np.sqrt(v[i] / correction2) + eps)
