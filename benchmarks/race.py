@@ -26,9 +26,10 @@ __all__ = ["median", "race", "show", "versions"]
 
 
 def race(prepare: Callable[[str], Callable[[], Any]], names: Sequence[str], *, repeats: int,
-         threads: int, warmup: int = 2) -> dict[str, list[float]]:
-    """Seconds of each of `repeats` runs of each contestant. `prepare(name)` is called in its
-    process and returns what is timed; it must be a function of a module."""
+         threads: int, warmup: int = 1) -> dict[str, list[float]]:
+    """Seconds of each of `repeats` runs of each contestant, each right after one that is not timed,
+    as in a training. `prepare(name)` is called in its process and returns what is timed; it must be
+    a function of a module."""
     context, pipes = multiprocessing.get_context("spawn"), {}
     for name in names:
         pipes[name], theirs = context.Pipe()
@@ -52,6 +53,7 @@ def contestant(prepare: Callable[[str], Callable[[], Any]], name: str, threads: 
     with threadpool_limits(threads, user_api="blas"):
         run = prepare(name)
         while pipe.recv():
+            run()               # its own data into the caches; the others' threads fall asleep
             start = time.perf_counter()
             run()
             pipe.send(time.perf_counter() - start)
