@@ -149,7 +149,7 @@ def test_digest_follows_names_and_contents(tmp_path):
         ("a.jsonl", '"text"', "line 1: expected a JSON object .*TypeError"),
         ("a.jsonl", '{"text": null}', "line 1: expected a JSON object .*TypeError"),
         ("a.txt.gz", b"not gzip", "cannot read .*a.txt.gz: Not a gzipped file"),
-        ("a.txt.gz", gzip.compress(b"words " * 99, mtime=0)[:-20], "cannot read .*: .*ended before"),
+        ("a.txt.gz", gzip.compress(b"words " * 99, mtime=0)[:-20], "cannot read .*ended before"),
     ],
 )
 def test_bad_files_are_named(tmp_path, name, content, message):
