@@ -38,6 +38,7 @@ html_extra_path = ["pages"]
 html_theme_options = {"navigation_with_keys": True}
 myst_enable_extensions = ["dollarmath", "amsmath", "colon_fence", "deflist"]
 myst_heading_anchors = 3
+highlight_language = "none"          # folders and formulas are no Python; code says that it is
 nb_execution_mode = "off"           # the notebooks are committed executed
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
