@@ -11,7 +11,6 @@ padding out and a graph computes it.
 from __future__ import annotations
 
 import tinyalbert  # isort: skip  # noqa: F401  before NumPy, which it sets up
-import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +20,7 @@ import numpy as np
 import onnx
 import onnxruntime
 from inference import LENGTHS, make_batch
-from race import median, race, show, versions
+from race import arguments, median, race, show, versions
 
 from tinyalbert import AlbertModel
 from tinyalbert.export.quantized import quantize
@@ -56,17 +55,12 @@ def prepare(name: str) -> Callable[[], Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(__doc__).parse_args()
     results: dict[str, Any] = {}
     for shape in SHAPES:
         names = [f"{whose}, {shape}, {args.threads}" for whose in CONTESTANTS]
         seconds = dict(zip(CONTESTANTS, map(median, race(
-            prepare, names, repeats=args.repeats, threads=args.threads, warmup=3).values()),
+            prepare, names, repeats=args.repeats, threads=args.threads).values()),
             strict=True))
         results[shape] = {
             "milliseconds": {whose: round(1000 * s, 1) for whose, s in seconds.items()},

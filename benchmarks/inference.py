@@ -12,15 +12,13 @@ pipelines are.
 from __future__ import annotations
 
 import tinyalbert  # isort: skip  # noqa: F401  before NumPy, which it sets up
-import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from race import median, race, show, versions
+from race import arguments, median, race, show, versions
 
 from tinyalbert import AlbertModel, BertModel
 from tinyalbert.published import PUBLISHED
@@ -59,18 +57,13 @@ def prepare(name: str) -> Callable[[], Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path)
-    args = parser.parse_args()
+    args = arguments(__doc__).parse_args()
     results: dict[str, Any] = {}
     for model in MODELS:
         for shape, lengths in LENGTHS.items():
             names = [f"{whose}, {model}, {shape}" for whose in ("tinyalbert", "pytorch")]
             ours, theirs = map(median, race(prepare, names, repeats=args.repeats,
-                                            threads=args.threads, warmup=3).values())
+                                            threads=args.threads).values())
             results[f"{model}, {shape}"] = {
                 "milliseconds": {"tinyalbert": round(1000 * ours, 1),
                                  "pytorch_eager": round(1000 * theirs, 1)},

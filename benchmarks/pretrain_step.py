@@ -15,15 +15,13 @@ masked tokens and [CLS], since nobody asks about the others.
 from __future__ import annotations
 
 import tinyalbert  # isort: skip  # noqa: F401  before NumPy, which it sets up
-import argparse
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from peer import Peer
-from race import median, race, show, versions
+from race import arguments, median, race, show, versions
 
 from tinyalbert import AlbertConfig, AlbertForPreTraining
 from tinyalbert.data.demo_corpora import DEMO_CORPORA
@@ -146,13 +144,9 @@ def measure(shape_name: str, contestants: list[str], repeats: int, threads: int)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments(__doc__)
     parser.add_argument("--shapes", nargs="+", choices=list(SHAPES), default=list(SHAPES))
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-compile", action="store_true")
-    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     contestants = ["tinyalbert", "pytorch_eager", "matrix_products"]
     contestants += [] if args.no_compile else ["pytorch_compile"]

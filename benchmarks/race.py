@@ -7,6 +7,7 @@ machine whose speed drifts, or which is busy for a while, drifts for all of them
 from __future__ import annotations
 
 import tinyalbert  # isort: skip  # noqa: F401  before NumPy, which it sets up
+import argparse
 import json
 import multiprocessing
 import platform
@@ -22,11 +23,12 @@ import torch
 import transformers
 from threadpoolctl import threadpool_limits
 
-__all__ = ["median", "race", "show", "versions"]
+__all__ = ["arguments", "median", "race", "show", "versions"]
+WARMUP = 2              # turns of each contestant that do not count
 
 
 def race(prepare: Callable[[str], Callable[[], Any]], names: Sequence[str], *, repeats: int,
-         threads: int, warmup: int = 1) -> dict[str, list[float]]:
+         threads: int) -> dict[str, list[float]]:
     """Seconds of each of `repeats` runs of each contestant, each right after one that is not timed,
     as in a training. `prepare(name)` is called in its process and returns what is timed; it must be
     a function of a module."""
@@ -36,11 +38,11 @@ def race(prepare: Callable[[str], Callable[[], Any]], names: Sequence[str], *, r
         context.Process(target=contestant, args=(prepare, name, threads, theirs),
                         daemon=True).start()
     seconds: dict[str, list[float]] = {name: [] for name in names}
-    for repeat in range(repeats + warmup):
+    for repeat in range(repeats + WARMUP):
         for name, pipe in pipes.items():
             pipe.send(True)
             elapsed = pipe.recv()
-            if repeat >= warmup:
+            if repeat >= WARMUP:
                 seconds[name].append(elapsed)
     for pipe in pipes.values():
         pipe.send(False)
@@ -57,6 +59,16 @@ def contestant(prepare: Callable[[str], Callable[[], Any]], name: str, threads: 
             start = time.perf_counter()
             run()
             pipe.send(time.perf_counter() - start)
+
+
+def arguments(doc: str | None) -> argparse.ArgumentParser:
+    """Those that every race has; a benchmark adds its own."""
+    parser = argparse.ArgumentParser(description=doc,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    return parser
 
 
 def versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import tempfile
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,9 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = tomllib.loads((HERE.parent / "pyproject.toml").read_text("utf-8"))["project"].get(
     "urls", {}).get("Repository", "")
 KERNEL = {"display_name": "Python 3", "language": "python", "name": "python3"}
-UNWANTED = re.compile(r"/home/|/Users/|/tmp/|/root/|site-packages|Warning", re.I)
+OURS = (HERE.parent, Path.home(), sys.prefix, tempfile.gettempdir())      # nobody else's business
+UNWANTED = re.compile("|".join([*(re.escape(str(path)) for path in OURS), "site-packages",
+                                "Warning"]), re.I)
 
 
 def read(source: Path) -> Any:

@@ -113,7 +113,7 @@ def softmax_backward(d_scores: Array, probs: Array, factor: float) -> None:
 
 def adam(grad: Array, m: Array, v: Array, beta1: float, rest1: float, beta2: float, rest2: float,
          eps: float, correction1: float, correction2: float, update: Array) -> None:
-    """rest: 1 - beta, which float32 could not tell from a beta near 1."""
+    """rest: 1 - beta, from the exact beta: float32's own would be off in the fifth digit."""
     m *= beta1
     np.multiply(grad, rest1, out=update)
     m += update
