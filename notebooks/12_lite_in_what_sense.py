@@ -17,6 +17,7 @@ import os
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"        # for products this small the fastest, and sums
                                                 # do not depend on the number of cores
+import inspect
 import time
 from functools import cache
 from itertools import chain, islice
@@ -26,8 +27,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from tinyalbert import AlbertConfig, AlbertForPreTraining, train_tokenizer
-from tinyalbert.backend import Backend
 from tinyalbert.course import check, picture
+from tinyalbert.course.counting import Counting, CountingBackend
 from tinyalbert.course.pictures import BLUE, GREEN, INK, MUTED, ORANGE, SKY, new_figure
 from tinyalbert.data.batches import PretrainingBatches, held_out_batches
 from tinyalbert.data.corpus import read_documents
@@ -161,29 +162,8 @@ check("layer_flops", layer_flops)
 # Do not take that from a formula. Here is an array that counts every matrix product in which it takes part, as an
 # array library of its own (notebook 00), and two models: one with one block, one with four.
 
-
 # %%
-class Counting(np.ndarray):
-    flops = 0
-
-    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **options):
-        plain = [np.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs]
-        if out is not None:
-            options["out"] = tuple(np.asarray(x) for x in out)
-        result = getattr(ufunc, method)(*plain, **options)
-        if ufunc is np.matmul:
-            Counting.flops += 2 * result.size * plain[0].shape[-1]
-        if out is not None:
-            return out[0]
-        return result.view(Counting) if isinstance(result, np.ndarray) else result
-
-
-class CountingBackend(Backend):
-    name, array_type = "counting", Counting
-
-    def asarray(self, x, dtype=None):
-        return np.array(x, dtype=dtype).view(Counting)
-
+print(inspect.getsource(Counting))
 
 SMALL = AlbertConfig(vocab_size=500, embedding_size=32, hidden_size=128, num_hidden_layers=4,
                      num_attention_heads=4, intermediate_size=512, max_position_embeddings=64)

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_config
 
-from tinyalbert.backend import Backend
 from tinyalbert.bert import BertForPreTraining
 from tinyalbert.cli import main
 from tinyalbert.cli.params import exact, human
 from tinyalbert.config import AlbertConfig, AnyConfig, BertConfig
+from tinyalbert.course.counting import Counting, CountingBackend
 from tinyalbert.fast import textbook
 from tinyalbert.model import AlbertModel
 from tinyalbert.paper import TABLES, by_the_rule, exact_counts
@@ -169,31 +169,6 @@ def test_the_notes():
 
 
 # --- arithmetic ---------------------------------------------------------------------------------
-
-
-class Counting(np.ndarray):
-    """An array that counts the FLOPs of every matrix product in which it takes part."""
-
-    flops = 0
-
-    def __array_ufunc__(self, ufunc, method, *inputs, out=None, **kwargs):
-        plain = [np.asarray(x) if isinstance(x, np.ndarray) else x for x in inputs]
-        if out is not None:
-            kwargs["out"] = tuple(np.asarray(x) for x in out)
-        result = getattr(ufunc, method)(*plain, **kwargs)
-        if ufunc is np.matmul:
-            Counting.flops += 2 * result.size * plain[0].shape[-1]
-        if out is not None:
-            return out[0]
-        return result.view(Counting) if isinstance(result, np.ndarray) else result
-
-
-class CountingBackend(Backend):
-    name = "counting"
-    array_type = Counting
-
-    def asarray(self, x: Any, dtype: Any = None) -> Counting:
-        return np.array(x, dtype=dtype).view(Counting)
 
 
 def make_batch(config: AnyConfig, batch: int, tokens: int, masked: int) -> dict[str, np.ndarray]:
