@@ -257,13 +257,15 @@ def test_a_classifier_has_examples_that_it_was_not_taught(tmp_path: Path) -> Non
                   id2label={0: "low", 1: "high"})
     assert site_settings(folder)["labels"] == ["low", "high"]
     predictions = folder / "predictions.jsonl"
-    lines = [{"example": {"text": text, "text_pair": None}} for text in ("ba do ki", "ba")]
+    lines = [{"example": {"text": text, "text_pair": None}, "prediction": {}}
+             for text in ("ba do ki", "ba")]
     predictions.write_text("\n".join(map(json.dumps, lines)))
     assert site_settings(folder)["examples"] == ["ba", "ba do ki"]
     predictions.write_text('{"example": {')
     with pytest.raises(InputError, match="predictions.jsonl is damaged"):
         site_settings(folder)
-    predictions.write_text(json.dumps({"example": {"text": "ba", "text_pair": "do"}}))
+    predictions.write_text(json.dumps({"example": {"text": "ba", "text_pair": "do"},
+                                       "prediction": {}}))
     with pytest.raises(InputError, match="classifies pairs of texts"):
         site_settings(folder)
 

@@ -130,6 +130,13 @@ class Shards:
         return InputError(f"{self.folder}: {what}{detail}; delete this folder and run again")
 
 
+def held_out_of(run: Path, held_out: int | None) -> Shards | None:
+    """The documents that a training with this setting held out, of the newest shards in its folder;
+    None if these are gone."""
+    folders = sorted(run.glob("shards/*/index.json"), key=lambda path: path.stat().st_mtime)
+    return Shards(folders[-1].parent).split(held_out)[1] if folders else None
+
+
 def array_path(folder: Path, shard: str, kind: str) -> Path:
     return folder / f"{shard}.{kind}.npy"
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.corpus import read_documents
-from ..data.shards import Shards
+from ..data.shards import held_out_of
 from ..errors import InputError
 from ..files import read_json_object
 from ..finetuning.finetuned import FineTuned
@@ -82,12 +82,11 @@ def of_file(file: Path, tokenizer: PreTrainedTokenizer) -> Iterator[Sequence[int
 
 def of_run(run: Path) -> Iterator[np.ndarray]:
     """The same of the documents that a pretraining held out."""
-    folders = sorted(run.glob("shards/*/index.json"), key=lambda path: path.stat().st_mtime)
-    if not folders or not (run / "pretrain.json").exists():
+    settings = run / "pretrain.json"
+    unseen = settings.exists() and held_out_of(run, read_json_object(settings).get("held_out"))
+    if not unseen:
         raise InputError(f"{run} keeps no text that was held out: give one with --evaluate")
-    _, held_out = Shards(folders[-1].parent).split(
-        read_json_object(run / "pretrain.json").get("held_out"))
-    for shard in held_out:
+    for shard in unseen:
         for document in shard.documents:
             bounds = shard.sentence_bounds(document)
             yield from np.split(shard.tokens[bounds[0]:bounds[-1]], bounds[1:-1] - bounds[0])

@@ -12,7 +12,6 @@ Left out: pairs of texts, and a label for each word.
 from __future__ import annotations
 
 import contextlib
-import json
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from ..files import delete, read_json_object, write_atomically, write_json
 from ..hub import local_directory
 from ..pipelines.text_classification import function_of
 from ..pretraining.config import PretrainConfig
+from ..report.finetuning import read_predictions
 from ..report.samples import PROMPTS, held_out_samples
 from ..tokenization import load_tokenizer
 from .folder import GRAPH, QUANTIZED, export_onnx, trained_task
@@ -134,7 +134,7 @@ def examples(name_or_directory: str | Path, directory: Path, task: str,
     tokenizer = load_tokenizer(name_or_directory)
     texts = EXAMPLES[task]
     if (directory / "predictions.jsonl").exists():
-        texts = held_out_texts(directory / "predictions.jsonl") or texts
+        texts = held_out_texts(directory) or texts
     elif task == "fill-mask" and (directory / "pretrain.json").exists():
         texts = [text.replace("[MASK]", BLANK)
                  for text in masked_sentences(directory, tokenizer)] or texts
@@ -152,14 +152,10 @@ def masked_sentences(directory: Path, tokenizer: Any) -> list[str]:
     return []
 
 
-def held_out_texts(predictions: Path) -> list[str]:
+def held_out_texts(run: Path) -> list[str]:
     """The short ones, of a classifier's first. InputError if they are pairs."""
-    try:
-        lines = predictions.read_text("utf-8").splitlines()[:200]
-        found = [json.loads(line)["example"] for line in lines]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{predictions} is damaged: {error}; delete it, or train again") from error
+    found = read_predictions(run)[0][:200]
     if any(example.get("text_pair") for example in found):
-        raise InputError(f"{predictions.parent} classifies pairs of texts, and the page has room "
+        raise InputError(f"{run} classifies pairs of texts, and the page has room "
                          "for one: give it another model")
     return sorted((example["text"] for example in found), key=len)[:4]

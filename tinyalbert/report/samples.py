@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..data.shards import Shard, Shards
+from ..data.shards import Shard, held_out_of
 from ..tokenization.albert import AlbertTokenizer
 
 PROMPTS = {
@@ -45,11 +45,7 @@ def held_out_samples(run: Path, tokenizer: AlbertTokenizer, held_out: int | None
                      count: int = 6) -> list[Sample]:
     """Sentences of 8 to 16 tokens from the held-out documents of a run, one of each document, with
     the word in their middle hidden; always the same ones. [] if the shards are gone."""
-    folders = sorted(run.glob("shards/*/index.json"), key=lambda path: path.stat().st_mtime)
-    if not folders:
-        return []
-    _, unseen = Shards(folders[-1].parent).split(held_out)
-    chosen = (sample for shard in unseen for document in shard.documents
+    chosen = (sample for shard in held_out_of(run, held_out) or () for document in shard.documents
               for sample in islice(samples_of(shard, document, tokenizer), 1))
     return list(islice(chosen, count))
 
